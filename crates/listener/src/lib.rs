@@ -1,2 +1,149 @@
-//! x
+//! The door of a Carillon broker: TLS, HTTP, WebSocket, and one session for each connection, on shards of one thread
+//! each.
+//!
+//! A socket is accepted by one thread and placed on the shard with the fewest connections; TLS handshake, HTTP
+//! upgrade, session, subscriptions and outbox live there, and no lock is taken on the way of a message. Between shards
+//! publications travel in bounded queues.
+//!
+//! It does not read configuration files, handle signals, or serve metrics over HTTP: the broker does. It does not
+//! decide who gets a message: the router does. It never serves plain text.
+//!
+//! Start with [`Listener`]. Then, inwards: `accept` and `shard` (threads), `connection` (one socket's life),
+//! [`websocket`] (frames), `session` (what the messages do, without I/O) and `hub` (what the sessions of a shard share).
+
+mod accept;
+mod clock;
+mod connection;
+mod http;
+mod hub;
+mod session;
 pub mod settings;
+mod shard;
+mod socket;
+pub mod tls;
+pub mod websocket;
+
+use std::{io, net::SocketAddr, sync::Arc, thread};
+
+use carillon_metrics::{BrokerMetrics, ShardMetrics};
+use tokio::{net::TcpListener, runtime::Builder, sync::watch, time::Instant};
+
+use self::{
+    accept::Acceptor,
+    shard::{ShardHandle, Start, queue},
+};
+
+pub use http::WEBSOCKET_PATH;
+pub use settings::Settings;
+pub use tls::Tls;
+
+/// A listening broker. Dropping it without [`Listener::drain`] tells every client to go and waits for nobody.
+pub struct Listener {
+    address: SocketAddr,
+    drain: watch::Sender<bool>,
+    threads: Vec<thread::JoinHandle<()>>,
+    shards: Vec<ShardHandle>,
+}
+
+/// Why the door does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No thread, or no event queue, could be had.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has it: stop that one, or listen on another port",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+impl Listener {
+    /// Binds the address and starts acceptor and shards. `shards` holds the metrics of each shard, one for each.
+    pub fn start(
+        settings: Settings,
+        tls: &Tls,
+        broker_metrics: Arc<BrokerMetrics>,
+        shards: &[Arc<ShardMetrics>],
+    ) -> Result<Self, StartError> {
+        let listener = accept::bind(settings.listen, settings.backlog)
+            .map_err(|source| StartError::Bind { address: settings.listen, source })?;
+        let address = listener.local_addr()?;
+        let settings = Arc::new(settings);
+        let (drain, draining) = watch::channel(false);
+        let handles = start_shards(&settings, tls, shards, &draining)?;
+        let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let acceptor = thread::Builder::new().name("carillon-accept".into()).spawn(move || {
+            runtime.block_on(async {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        let max_connections = settings.limits.max_connections;
+                        Acceptor { listener, shards: placements, max_connections, metrics: broker_metrics }
+                            .run(draining)
+                            .await;
+                    }
+                    Err(error) => tracing::error!(%error, "the listening socket cannot be watched"),
+                }
+            });
+        })?;
+        Ok(Self { address, drain, threads: vec![acceptor], shards: handles })
+    }
+
+    /// Where it listens; tells the port where port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: accepts no more, tells every client when to come back, lets what waits for it leave, and returns when
+    /// all have gone or the drain's deadline has come. Blocks the calling thread.
+    pub fn drain(mut self) {
+        self.drain.send_replace(true);
+        for shard in self.shards.drain(..) {
+            shard.join();
+        }
+        for thread in self.threads.drain(..) {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn start_shards(
+    settings: &Arc<Settings>,
+    tls: &Tls,
+    metrics: &[Arc<ShardMetrics>],
+    drain: &watch::Receiver<bool>,
+) -> io::Result<Vec<ShardHandle>> {
+    let origin = Instant::now();
+    let (senders, inboxes): (Vec<_>, Vec<_>) =
+        metrics.iter().map(|_| queue::bounded(settings.limits.shard_queue_bytes)).unzip();
+    let mut handles = Vec::with_capacity(metrics.len());
+    for (index, (inbox, metrics)) in inboxes.into_iter().zip(metrics).enumerate() {
+        let peers = senders.iter().enumerate().filter(|(peer, _)| *peer != index).map(|(_, sender)| sender.clone());
+        handles.push(ShardHandle::start(Start {
+            index,
+            settings: Arc::clone(settings),
+            tls: tls.clone(),
+            metrics: Arc::clone(metrics),
+            origin,
+            inbox,
+            peers: peers.collect(),
+            drain: drain.clone(),
+        })?);
+    }
+    Ok(handles)
+}

@@ -12,6 +12,8 @@ pub struct Settings {
     pub shards: usize,
     /// The kernel's queue of connections that are not yet accepted.
     pub backlog: u32,
+    /// Whether a client without credentials is let in.
+    pub anonymous: bool,
     /// Which `Origin` headers are let in.
     pub origins: Origins,
     /// How many and how large.

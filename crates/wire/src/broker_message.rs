@@ -60,7 +60,8 @@ pub struct Welcome<'a> {
     pub max_subscriptions: u64,
     /// `*` tokens in one pattern.
     pub max_wildcards: u64,
-    /// Time between two heartbeats, in milliseconds. A client that has heard nothing for twice as long is cut off.
+    /// Time between two heartbeats, in milliseconds; 0 where the broker sends none. A client that has heard nothing at
+    /// all for twice as long closes the connection and comes back.
     pub heartbeat_ms: u64,
 }
 

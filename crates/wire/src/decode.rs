@@ -72,11 +72,31 @@ pub enum DecodeError {
 /// let messages: Vec<_> = decode::client_messages(&bytes).collect();
 /// assert!(matches!(&messages[..], [Ok(ClientMessage::Publish(p))] if p.topic.as_str() == "a"));
 /// ```
-pub fn client_messages(bytes: &[u8]) -> impl Iterator<Item = Result<ClientMessage<'_>, DecodeError>> {
-    Arrays::new(bytes).map(|array| {
-        let (op, mut fields) = array?;
-        ClientMessage::decode(op, &mut fields).map_err(|error| refuse(op, &fields, error))
-    })
+pub fn client_messages(bytes: &[u8]) -> ClientMessages<'_> {
+    ClientMessages(Arrays::new(bytes))
+}
+
+/// What [`client_messages`] gives.
+#[derive(Debug, Clone)]
+pub struct ClientMessages<'a>(Arrays<'a>);
+
+impl<'a> ClientMessages<'a> {
+    /// The bytes behind the message that came last; a reader that must stop there goes on with them later. Empty after
+    /// the end and after a [`Malformed`].
+    pub fn rest(&self) -> &'a [u8] {
+        self.0.rest
+    }
+}
+
+impl<'a> Iterator for ClientMessages<'a> {
+    type Item = Result<ClientMessage<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(match self.0.next()? {
+            Ok((op, mut fields)) => ClientMessage::decode(op, &mut fields).map_err(|error| refuse(op, &fields, error)),
+            Err(malformed) => Err(malformed.into()),
+        })
+    }
 }
 
 /// The messages that a broker sent in one WebSocket message, in order; ends after the first [`Malformed`].
@@ -95,6 +115,7 @@ fn refuse(op: u8, fields: &Fields<'_>, error: FieldError) -> DecodeError {
 }
 
 /// Splits a WebSocket message into arrays, each as its op and its fields.
+#[derive(Debug, Clone)]
 struct Arrays<'a> {
     rest: &'a [u8],
     started: bool,

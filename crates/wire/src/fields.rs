@@ -61,6 +61,7 @@ impl<'a> Fields<'a> {
         true
     }
 
+    /// An integer that fits `T` and stays below 2^53, as every integer of the protocol does.
     pub(crate) fn optional_int<T: TryFrom<u64>>(
         &mut self,
         field: &str,
@@ -71,6 +72,7 @@ impl<'a> Fields<'a> {
         }
         decode::read_int::<u64, _>(&mut self.rest)
             .ok()
+            .filter(|number| *number <= Id::MAX.get())
             .and_then(|number| T::try_from(number).ok())
             .map(Some)
             .ok_or_else(|| wrong(field, allowed))

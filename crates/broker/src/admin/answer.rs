@@ -1,0 +1,99 @@
+//! What each route answers.
+
+use std::sync::Arc;
+
+use carillon_metrics::{CONTENT_TYPE, Exporter};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Bytes,
+    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue, WWW_AUTHENTICATE},
+};
+use subtle::ConstantTimeEq;
+
+use super::Readiness;
+use crate::config::Secret;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const ROUTES: &str = "\
+/metrics  all that is counted, for Prometheus
+/healthz  200 while the process lives
+/readyz   200 while the broker takes connections, else 503 with the reasons
+";
+
+/// What answers are made of.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) exporter: Exporter,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) token: Option<Secret>,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Answers {
+    /// Answers one request. Its body is not read: no route has a use for one.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if !self.allows(request) {
+            let mut answer =
+                text(StatusCode::UNAUTHORIZED, "the header `Authorization: Bearer` with the admin token is needed\n");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"carillon admin\""));
+            return answer;
+        }
+        let route: fn(&Self) -> Answer = match request.uri().path() {
+            "/" => |_| text(StatusCode::OK, ROUTES),
+            "/metrics" => Self::metrics,
+            "/healthz" => |_| text(StatusCode::OK, "ok\n"),
+            "/readyz" => Self::ready,
+            _ => return text(StatusCode::NOT_FOUND, format!("there is no such route; there are:\n{ROUTES}")),
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed here\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        route(self)
+    }
+
+    fn allows<B>(&self, request: &Request<B>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let Some(credentials) = request.headers().get(AUTHORIZATION) else { return false };
+        let Some((scheme, given)) = credentials.to_str().ok().and_then(|text| text.split_once(' ')) else {
+            return false;
+        };
+        // Takes as long for a token that is nearly right as for any other of its length.
+        let same = given.trim().as_bytes().ct_eq(token.expose().as_bytes());
+        scheme.eq_ignore_ascii_case("bearer") && bool::from(same)
+    }
+
+    fn metrics(&self) -> Answer {
+        match self.exporter.render() {
+            Ok(page) => with_type(StatusCode::OK, CONTENT_TYPE, page),
+            Err(error) => {
+                tracing::error!(%error, "no page for Prometheus");
+                text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+            }
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let reasons = self.readiness.reasons();
+        if reasons.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let lines: String = reasons.iter().flat_map(|reason| [reason.reason(), "\n"]).collect();
+        text(StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    with_type(status, TEXT, body)
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,180 @@
+//! Puts a broker together from its configuration.
+
+use std::{
+    fs::DirBuilder,
+    io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::SystemTime,
+};
+
+use carillon_listener::{
+    Listener,
+    tls::{CertificateError, Tls, TlsError},
+};
+use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
+use tokio::sync::oneshot;
+
+use crate::{
+    admin::{self, AdminListener, NotReady, Readiness},
+    certs::{self, DevCertificates, MakeError},
+    config::{Admin, Config, Secret, check_token},
+    dev::dev_dir,
+};
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("the development certificates cannot be made: {0}")]
+    Dev(#[from] MakeError),
+    #[error("data_dir {} cannot be used: {source}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("{section}.certificate and {section}.key cannot be used: {source}")]
+    Tls { section: &'static str, source: Box<TlsError> },
+    #[error("admin.token_file {}: {message}", path.display())]
+    TokenFile { path: PathBuf, message: String },
+    #[error(transparent)]
+    Metrics(#[from] ExportError),
+    #[error(transparent)]
+    Admin(#[from] admin::StartError),
+    #[error(transparent)]
+    Listener(#[from] carillon_listener::StartError),
+}
+
+impl StartError {
+    /// Whether the configuration, or a file that it names, is at fault.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::TokenFile { .. } | Self::DataDir { .. })
+    }
+}
+
+/// A broker that serves.
+pub(super) struct Broker {
+    listener: Listener,
+    admin: AdminListener,
+    readiness: Arc<Readiness>,
+    metrics: Arc<BrokerMetrics>,
+    tls: Tls,
+    admin_tls: Option<Tls>,
+}
+
+impl Broker {
+    pub(super) fn start(config: &Config) -> Result<Self, StartError> {
+        make_dev_certificates(config)?;
+        if let Some(path) = &config.data_dir {
+            use_data_dir(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+        }
+        let (tls, admin_tls, token) = (client_tls(config)?, admin_tls(&config.admin)?, admin_token(&config.admin)?);
+
+        let settings = config.settings();
+        let metrics = Arc::new(BrokerMetrics::new(env!("CARGO_PKG_VERSION"), config.limits_by_name()));
+        note_certificate_end(&metrics, &tls);
+        let shards: Vec<_> = (0..settings.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+        let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
+        let exporter = Exporter::new(Arc::clone(&metrics), shards.clone())?;
+
+        let admin = admin::Settings { tls: admin_tls.clone(), token, ..admin::Settings::new(config.admin.address) };
+        let admin = AdminListener::start(admin, exporter, Arc::clone(&readiness))?;
+        let listener = Listener::start(settings, &tls, Arc::clone(&metrics), &shards)?;
+        readiness.clear(NotReady::Starting);
+        Ok(Self { listener, admin, readiness, metrics, tls, admin_tls })
+    }
+
+    /// Where clients connect, with the port that was taken.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Where operators ask, with the port that was taken.
+    pub(super) fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Reads certificates and keys again, for new connections. Broken files leave the old ones in use.
+    pub(super) fn reload(&self) {
+        let all = || -> Result<(), CertificateError> {
+            self.tls.reload()?;
+            self.admin_tls.as_ref().map_or(Ok(()), Tls::reload)
+        };
+        let result = match all() {
+            Ok(()) => {
+                tracing::info!("certificates and keys were read again");
+                ReloadResult::Ok
+            }
+            Err(error) => {
+                tracing::error!(%error, "certificate and key could not be read again; the old ones stay in use");
+                ReloadResult::Failed
+            }
+        };
+        self.metrics.config_reloads.of(result).inc();
+        note_certificate_end(&self.metrics, &self.tls);
+    }
+
+    /// Takes no new connections, tells clients when to come back, and flushes, within the configured deadline. The admin
+    /// listener answers until the end.
+    pub(super) async fn drain(self) {
+        self.readiness.raise(NotReady::Draining);
+        let (done, drained) = oneshot::channel();
+        let listener = self.listener;
+        // A thread and not the runtime's blocking pool: that one would make a second signal wait for it.
+        let draining = thread::Builder::new().name("drain".to_owned()).spawn(move || {
+            listener.drain();
+            let _ = done.send(());
+        });
+        match draining {
+            Ok(_) => {
+                // An error means that the thread panicked, which the panic hook has told.
+                let _ = drained.await;
+            }
+            Err(error) => tracing::error!(%error, "no thread to drain with; clients are left without a word"),
+        }
+        drop(self.admin);
+    }
+}
+
+/// Makes the development certificates where the configuration leads to them, as `--dev` alone makes it do.
+fn make_dev_certificates(config: &Config) -> Result<(), MakeError> {
+    let directory = dev_dir();
+    let files = DevCertificates::in_directory(&directory);
+    if config.tls.certificate.as_deref() == Some(&files.certificate) && config.tls.key.as_deref() == Some(&files.key) {
+        DevCertificates::ensure(&directory, SystemTime::now())?;
+    }
+    Ok(())
+}
+
+fn use_data_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn client_tls(config: &Config) -> Result<Tls, StartError> {
+    // The configuration's check has seen to it that both are there.
+    let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
+    Tls::from_files(path(&config.tls.certificate), path(&config.tls.key))
+        .map_err(|source| StartError::Tls { section: "tls", source: Box::new(source) })
+}
+
+fn admin_tls(admin: &Admin) -> Result<Option<Tls>, StartError> {
+    let (Some(certificate), Some(key)) = (&admin.certificate, &admin.key) else { return Ok(None) };
+    Tls::from_files(certificate, key)
+        .map(Some)
+        .map_err(|source| StartError::Tls { section: "admin", source: Box::new(source) })
+}
+
+fn admin_token(admin: &Admin) -> Result<Option<Secret>, StartError> {
+    let Some(path) = &admin.token_file else { return Ok(admin.token.clone()) };
+    let wrong = |message: String| StartError::TokenFile { path: path.clone(), message };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let token = text.trim();
+    check_token(token).map_err(wrong)?;
+    Ok(Some(Secret::new(token)))
+}
+
+fn note_certificate_end(metrics: &BrokerMetrics, tls: &Tls) {
+    let chain = tls.chain();
+    let summary = chain.first().and_then(|certificate| certs::summarize(certificate, 1).ok());
+    let seconds = summary.map_or(0, |summary| summary.not_after_seconds());
+    metrics.certificate_not_after_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+}

@@ -1,0 +1,13 @@
+//! `carillon sub`.
+
+use std::process::ExitCode;
+
+/// What `carillon sub` can be told.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `carillon sub`.
+#[expect(clippy::unused_async, reason = "the client is asynchronous")]
+pub async fn run(_args: Args) -> ExitCode {
+    ExitCode::FAILURE
+}

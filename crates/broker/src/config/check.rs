@@ -1,0 +1,198 @@
+//! Whether values make sense: each in its range, and all together.
+
+use std::{net::SocketAddr, time::Duration};
+
+use carillon_listener::settings::{Deadlines, Limits};
+use figment::Figment;
+use tracing_subscriber::EnvFilter;
+
+use super::{Admin, Config, Problem};
+
+const MIB: usize = 1 << 20;
+/// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
+const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+/// Shorter ones can be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
+
+/// Every problem with the values, in the order of the example file.
+pub(super) fn check(config: &Config, figment: &Figment, dev: bool) -> Vec<Problem> {
+    let mut checker = Checker { figment, problems: Vec::new() };
+    check_listen(&mut checker, config, dev);
+    check_tls(&mut checker, config);
+    check_admin(&mut checker, &config.admin, config.listen.address, dev);
+    check_origins(&mut checker, &config.origins.allowed);
+    check_limits(&mut checker, &config.limits);
+    check_deadlines(&mut checker, &config.deadlines);
+    if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
+        checker.fail(
+            "log.level",
+            format!("{error}; allowed: off, error, warn, info, debug, trace, or a list as in \"info,carillon_listener=debug\""),
+        );
+    }
+    checker.require("access.anonymous", config.access.anonymous, || {
+        "nobody could connect: this version knows no credentials yet, and connecting without any is not allowed. To let \
+         everybody in who reaches the address, set it to true; to try the broker on this machine, use `carillon serve --dev`"
+            .to_owned()
+    });
+    checker.problems
+}
+
+struct Checker<'a> {
+    figment: &'a Figment,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn fail(&mut self, key: &str, message: String) {
+        let origin =
+            self.figment.find_metadata(key).map_or_else(|| "default".to_owned(), |found| found.name.to_string());
+        self.problems.push(Problem::new(key.to_owned(), origin, message));
+    }
+
+    fn require(&mut self, key: &str, holds: bool, message: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(key, message());
+        }
+    }
+
+    fn range(&mut self, key: &str, value: usize, least: usize, most: usize) {
+        self.require(key, (least..=most).contains(&value), || format!("found {value}, allowed: {least} to {most}"));
+    }
+}
+
+fn check_listen(checker: &mut Checker<'_>, config: &Config, dev: bool) {
+    let listen = &config.listen;
+    checker.require("listen.address", !dev || listen.address.ip().is_loopback(), || {
+        format!(
+            "--dev lets everybody in who reaches the address, so it listens on loopback only, and {} is not. To serve \
+             other machines, leave --dev out and configure a certificate",
+            listen.address
+        )
+    });
+    checker.range("listen.shards", listen.shards.count(), 1, 1024);
+    checker.range("listen.backlog", listen.backlog as usize, 1, 65_535);
+}
+
+fn check_tls(checker: &mut Checker<'_>, config: &Config) {
+    let missing = "is needed, because nothing is served without TLS; certs-example/ shows how to get certificates, and \
+                   `carillon serve --dev` makes its own";
+    checker.require("tls.certificate", config.tls.certificate.is_some(), || format!("a PEM file {missing}"));
+    checker.require("tls.key", config.tls.key.is_some(), || format!("a PEM file {missing}"));
+}
+
+fn check_admin(checker: &mut Checker<'_>, admin: &Admin, listen: SocketAddr, dev: bool) {
+    let loopback = admin.address.ip().is_loopback();
+    checker.require("admin.address", !dev || loopback, || {
+        format!("with --dev it must be on loopback, and {} is not", admin.address)
+    });
+    checker.require("admin.address", admin.address != listen || listen.port() == 0, || {
+        format!("{listen} is where clients connect (listen.address); operators need an address of their own")
+    });
+    match (&admin.certificate, &admin.key) {
+        (Some(_), None) => checker.fail("admin.key", "it is needed with admin.certificate".to_owned()),
+        (None, Some(_)) => checker.fail("admin.certificate", "it is needed with admin.key".to_owned()),
+        (None, None) if !loopback => checker.fail(
+            "admin.certificate",
+            format!(
+                "admin.certificate and admin.key are needed, because admin.address {} is not on loopback",
+                admin.address
+            ),
+        ),
+        _ => {}
+    }
+    match (&admin.token, &admin.token_file) {
+        (Some(_), Some(_)) => {
+            checker.fail("admin.token_file", "only one of admin.token and admin.token_file may be set".to_owned());
+        }
+        (None, None) if !loopback => checker.fail(
+            "admin.token",
+            format!(
+                "admin.token or admin.token_file is needed, because admin.address {} is not on loopback",
+                admin.address
+            ),
+        ),
+        _ => {}
+    }
+    if let Some(token) = &admin.token
+        && let Err(message) = check_token(token.expose())
+    {
+        checker.fail("admin.token", message);
+    }
+}
+
+/// Whether a token is one that can be sent and that cannot be guessed. The error does not show it.
+pub(crate) fn check_token(token: &str) -> Result<(), String> {
+    if token.len() < MIN_TOKEN_BYTES {
+        return Err(format!("the token is shorter than {MIN_TOKEN_BYTES} characters and could be guessed"));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the token may hold visible ASCII characters only, and no blanks".to_owned());
+    }
+    Ok(())
+}
+
+fn check_origins(checker: &mut Checker<'_>, allowed: &[String]) {
+    for origin in allowed {
+        checker.require("origins.allowed", is_origin(origin), || {
+            format!(
+                "found {origin:?}, expected an origin as browsers send it: scheme://host or scheme://host:port in lower \
+                 case with nothing behind it, such as \"https://app.example.com\"; or \"*\" for every page"
+            )
+        });
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "*" };
+    let host_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]_".contains(&byte);
+    !scheme.is_empty()
+        && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
+        && !host.is_empty()
+        && host.bytes().all(host_allowed)
+}
+
+fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
+    checker.range("limits.max_connections", limits.max_connections, 1, 10_000_000);
+    checker.range("limits.max_payload_bytes", limits.max_payload_bytes, 1, 64 * MIB);
+    let least_message = limits.max_payload_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+    checker.require("limits.max_message_bytes", limits.max_message_bytes >= least_message, || {
+        format!(
+            "found {}, allowed: at least {least_message}, which is limits.max_payload_bytes and {MESSAGE_OVERHEAD_BYTES} \
+             for what goes with a payload",
+            limits.max_message_bytes
+        )
+    });
+    checker.range("limits.max_subscriptions", limits.max_subscriptions, 1, 10_000_000);
+    checker.range("limits.max_wildcards", limits.max_wildcards, 0, 16);
+    checker.range("limits.outbox_messages", limits.outbox_messages, 1, 100_000_000);
+    checker.range("limits.reply_bytes", limits.reply_bytes, 4 << 10, 1 << 30);
+    for (key, value) in
+        [("limits.outbox_bytes", limits.outbox_bytes), ("limits.shard_queue_bytes", limits.shard_queue_bytes)]
+    {
+        checker.require(key, value >= limits.max_message_bytes, || {
+            let least = limits.max_message_bytes;
+            format!("found {value}, allowed: at least {least}, which is limits.max_message_bytes: the largest message must fit")
+        });
+    }
+    checker.range("limits.max_http_head_bytes", limits.max_http_head_bytes, 8 << 10, MIB);
+}
+
+fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let positive = [
+        ("deadlines.tls_handshake_seconds", deadlines.tls_handshake),
+        ("deadlines.http_head_seconds", deadlines.http_head),
+        ("deadlines.connect_seconds", deadlines.connect),
+        ("deadlines.write_seconds", deadlines.write),
+        ("deadlines.heartbeat_seconds", deadlines.heartbeat),
+        ("deadlines.drain_seconds", deadlines.drain),
+    ];
+    for (key, duration) in positive {
+        checker.require(key, duration > Duration::ZERO && duration <= DAY, || {
+            format!("found {}, allowed: more than 0, up to 86400", duration.as_secs_f64())
+        });
+    }
+    checker.require("deadlines.return_spread_seconds", deadlines.return_spread <= DAY, || {
+        format!("found {}, allowed: 0 to 86400", deadlines.return_spread.as_secs_f64())
+    });
+}

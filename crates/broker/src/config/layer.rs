@@ -1,0 +1,209 @@
+//! One source of values, and its check against the keys there are.
+//!
+//! Serde stops at the first error. So each value is tried alone, over the defaults: then every unknown key and every
+//! value of a wrong type is found, and serde's types stay the only schema.
+
+use std::{fs, path::Path};
+
+use figment::{
+    Error, Figment, Metadata, Profile, Provider,
+    error::{Actual, Kind},
+    providers::{Format, Toml},
+    util::nest,
+    value::{Dict, Map, Value},
+};
+
+use super::{Config, ConfigError, Problem, VARIABLE_PREFIX};
+
+/// Values from one place, which is named in every error about them.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    origin: String,
+    keys: Dict,
+}
+
+impl Layer {
+    pub(super) fn new(origin: String, keys: Dict) -> Self {
+        Self { origin, keys }
+    }
+
+    /// A layer that sets one key, such as `limits.max_connections`.
+    pub(super) fn of_key(origin: String, key: &str, value: Value) -> Self {
+        Self::new(origin, nest(key, value).into_dict().unwrap_or_default())
+    }
+
+    pub(super) fn of_file(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        let keys = Toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
+        Ok(Self::new(format!("file {}", path.display()), keys))
+    }
+
+    /// What a variable says. Its text is read as a number, a list and so on, unless only the text itself fits the key: a
+    /// token of digits stays a token.
+    pub(super) fn of_variable(name: &str, text: &str, schema: &Schema) -> Result<Self, Problem> {
+        let (key, origin) = (key_of_variable(name), variable_origin(name));
+        if key.split('.').any(str::is_empty) {
+            let message = format!("a variable is named {VARIABLE_PREFIX}SECTION__KEY, such as CARILLON__LOG__LEVEL");
+            return Err(Problem::new(key, origin, message));
+        }
+        let Ok(parsed) = text.parse::<Value>();
+        let parsed = Self::of_key(origin.clone(), &key, parsed);
+        let plain = Self::of_key(origin, &key, Value::from(text));
+        let fits = |layer: &Self| schema.try_alone(layer.keys.clone()).is_ok();
+        Ok(if !fits(&parsed) && fits(&plain) { plain } else { parsed })
+    }
+
+    /// Each value that is not a section, with its key.
+    fn leaves(&self) -> Vec<(String, Value)> {
+        let mut leaves = Vec::new();
+        collect_leaves("", &self.keys, &mut leaves);
+        leaves
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Map::from([(Profile::Default, self.keys.clone())]))
+    }
+}
+
+/// `CARILLON__LIMITS__MAX_CONNECTIONS` sets `limits.max_connections`.
+pub(super) fn key_of_variable(name: &str) -> String {
+    name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_lowercase().replace("__", ".")
+}
+
+pub(super) fn variable_origin(name: &str) -> String {
+    format!("variable {name}")
+}
+
+fn collect_leaves(prefix: &str, keys: &Dict, leaves: &mut Vec<(String, Value)>) {
+    for (name, value) in keys {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Dict(_, section) if !section.is_empty() => collect_leaves(&key, section, leaves),
+            value => leaves.push((key, value.clone())),
+        }
+    }
+}
+
+/// The keys there are, and what their values may be.
+#[derive(Debug)]
+pub(super) struct Schema {
+    defaults: Figment,
+    keys: Vec<String>,
+}
+
+impl Schema {
+    pub(super) fn new() -> Result<Self, ConfigError> {
+        let defaults =
+            Value::serialize(Config::default()).map_err(ConfigError::internal)?.into_dict().unwrap_or_default();
+        let defaults = Layer::new("default".to_owned(), defaults);
+        let keys = defaults.leaves().into_iter().map(|(key, _)| key).collect();
+        Ok(Self { defaults: Figment::from(defaults), keys })
+    }
+
+    /// Every key there is, such as `limits.max_connections`.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The defaults, ready to be merged over.
+    pub(super) fn defaults(&self) -> Figment {
+        self.defaults.clone()
+    }
+
+    /// Tells what is wrong with the keys and values of a layer.
+    pub(super) fn check(&self, layer: &Layer, problems: &mut Vec<Problem>) {
+        for (key, value) in layer.leaves() {
+            let alone = nest(&key, value).into_dict().unwrap_or_default();
+            if let Err(error) = self.try_alone(alone) {
+                let key = match &error.kind {
+                    Kind::UnknownField(name, _) => up_to(&key, name),
+                    _ => key,
+                };
+                let message = self.describe(&key, error.kind);
+                problems.push(Problem::new(key, layer.origin.clone(), message));
+            }
+        }
+    }
+
+    fn try_alone(&self, keys: Dict) -> Result<(), Box<Error>> {
+        let alone = Layer::new(String::new(), keys);
+        self.defaults().merge(alone).extract::<Config>().map(|_| ()).map_err(Box::new)
+    }
+
+    fn describe(&self, key: &str, kind: Kind) -> String {
+        match kind {
+            Kind::UnknownField(_, allowed) => {
+                let hint = self.nearest(key).map_or_else(String::new, |near| format!("did you mean {near}? "));
+                format!("there is no such key; {hint}allowed here: {}", allowed.join(", "))
+            }
+            Kind::UnknownVariant(found, allowed) => format!("found {found:?}, allowed: {}", allowed.join(", ")),
+            Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+                format!("found {}, expected {}", found(key, &actual), plain_words(&expected))
+            }
+            Kind::ISizeOutOfRange(number) => format!("found {number}, which is too large"),
+            Kind::USizeOutOfRange(number) => format!("found {number}, which is too large"),
+            other => other.to_string(),
+        }
+    }
+
+    /// The key that was perhaps meant: the same name in another section, or one that differs by a few letters.
+    fn nearest(&self, key: &str) -> Option<&str> {
+        let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
+        let elsewhere = self.keys.iter().find(|known| last(known) == last(key));
+        let similar = || {
+            let distance = |known: &&String| strsim::damerau_levenshtein(known, key);
+            self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= 3)
+        };
+        elsewhere.or_else(similar).map(String::as_str)
+    }
+}
+
+/// The part of `key` that ends with the segment `name`.
+fn up_to(key: &str, name: &str) -> String {
+    let mut taken = Vec::new();
+    for segment in key.split('.') {
+        taken.push(segment);
+        if segment == name {
+            break;
+        }
+    }
+    taken.join(".")
+}
+
+/// What was found, in a reader's words, and nothing of a secret.
+fn found(key: &str, actual: &Actual) -> String {
+    let secret = key == "admin.token";
+    match actual {
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a section".to_owned(),
+        _ if secret => "something else".to_owned(),
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(value) => value.to_string(),
+        Actual::Signed(value) => value.to_string(),
+        Actual::Float(value) => value.to_string(),
+        Actual::Str(text) => format!("the text {text:?}"),
+        other => other.to_string(),
+    }
+}
+
+/// Serde's names of Rust's types, in a reader's words.
+fn plain_words(expected: &str) -> &str {
+    match expected {
+        "usize" | "u32" | "u64" => "a whole number, 0 or more",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" | "string" => "text",
+        "path string" => "a path",
+        "a sequence" => "a list of texts",
+        other => other,
+    }
+}

@@ -1,0 +1,171 @@
+//! The configuration: what can be set, where values come from, and whether they make sense together.
+//!
+//! Values come from, each over the one before: the defaults, what `--dev` implies, the file that `--config` names, the
+//! environment (`CARILLON__SECTION__KEY`), the flags. All problems are found before anything is bound or started, and
+//! each is told with its key and the file, variable or flag it came from.
+//!
+//! [`load`] is the way in; [`Config`] is what comes out.
+
+mod check;
+mod layer;
+mod problem;
+mod sections;
+
+use std::path::PathBuf;
+
+use carillon_listener::settings::Settings;
+use figment::value::{Dict, Value};
+
+pub(crate) use self::check::check_token;
+use self::layer::{Layer, Schema};
+pub use self::{
+    problem::{ConfigError, Problem},
+    sections::{Access, Admin, Config, Listen, Log, LogFormat, Secret, Shards, Tls},
+};
+
+/// Ahead of each environment variable's section and key.
+pub const VARIABLE_PREFIX: &str = "CARILLON__";
+
+/// Where values come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file that `--config` names.
+    pub file: Option<PathBuf>,
+    /// Development certificates, where `--dev` was given.
+    pub dev: Option<DevFiles>,
+    /// Environment variables whose names begin with [`VARIABLE_PREFIX`], with their values. Others are passed over.
+    pub variables: Vec<(String, String)>,
+    /// What flags set.
+    pub flags: Vec<Flag>,
+}
+
+/// The certificate and the key that `--dev` serves with, unless others are configured.
+#[derive(Debug, Clone)]
+pub struct DevFiles {
+    /// PEM file with the certificate.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// A flag of the command line that sets a key of the configuration.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// As it is typed: `--listen`.
+    pub name: &'static str,
+    /// The key that it sets: `listen.address`.
+    pub key: &'static str,
+    /// What it sets the key to.
+    pub value: Value,
+}
+
+impl Config {
+    /// What the listener is to be told.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            listen: self.listen.address,
+            shards: self.listen.shards.count(),
+            backlog: self.listen.backlog,
+            anonymous: self.access.anonymous,
+            origins: self.origins.clone(),
+            limits: self.limits.clone(),
+            deadlines: self.deadlines.clone(),
+        }
+    }
+
+    /// The bounds that the metrics show, by key.
+    pub fn limits_by_name(&self) -> Vec<(&'static str, u64)> {
+        let limits = &self.limits;
+        let named = [
+            ("max_connections", limits.max_connections),
+            ("max_payload_bytes", limits.max_payload_bytes),
+            ("max_message_bytes", limits.max_message_bytes),
+            ("max_subscriptions", limits.max_subscriptions),
+            ("max_wildcards", limits.max_wildcards),
+            ("outbox_bytes", limits.outbox_bytes),
+            ("outbox_messages", limits.outbox_messages),
+            ("reply_bytes", limits.reply_bytes),
+            ("shard_queue_bytes", limits.shard_queue_bytes),
+            ("max_http_head_bytes", limits.max_http_head_bytes),
+        ];
+        named.into_iter().map(|(name, value)| (name, value as u64)).collect()
+    }
+}
+
+/// The environment variables of this process that are meant for the configuration.
+pub fn process_variables() -> Result<Vec<(String, String)>, ConfigError> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        if name.starts_with(VARIABLE_PREFIX) {
+            let Ok(value) = value.into_string() else {
+                return Err(ConfigError::Problems(vec![Problem::new(
+                    layer::key_of_variable(&name),
+                    layer::variable_origin(&name),
+                    "the value is not UTF-8".to_owned(),
+                )]));
+            };
+            variables.push((name, value));
+        }
+    }
+    Ok(variables)
+}
+
+/// Reads and checks the configuration.
+///
+/// Fails with every problem there is, except that a file which cannot be read or is no TOML is told alone.
+pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let schema = Schema::new()?;
+    let mut problems = Vec::new();
+    let mut figment = schema.defaults();
+    for layer in layers(sources, &schema, &mut problems)? {
+        schema.check(&layer, &mut problems);
+        figment = figment.merge(layer);
+    }
+    if !problems.is_empty() {
+        problems.dedup();
+        return Err(ConfigError::Problems(problems));
+    }
+    let config: Config = figment.extract().map_err(ConfigError::internal)?;
+    let problems = check::check(&config, &figment, sources.dev.is_some());
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+}
+
+fn layers(sources: &Sources, schema: &Schema, problems: &mut Vec<Problem>) -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = Vec::new();
+    if let Some(files) = &sources.dev {
+        layers.push(dev_layer(files)?);
+    }
+    if let Some(path) = &sources.file {
+        layers.push(Layer::of_file(path)?);
+    }
+    for (name, text) in &sources.variables {
+        if name.starts_with(VARIABLE_PREFIX) {
+            match Layer::of_variable(name, text, schema) {
+                Ok(layer) => layers.push(layer),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    for flag in &sources.flags {
+        layers.push(Layer::of_key(format!("flag {}", flag.name), flag.key, flag.value.clone()));
+    }
+    Ok(layers)
+}
+
+/// What `--dev` implies, as a layer of its own, so that a problem with it names `--dev`.
+fn dev_layer(files: &DevFiles) -> Result<Layer, ConfigError> {
+    let section = |keys: Vec<(&str, Value)>| -> Value {
+        keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Dict>().into()
+    };
+    let path = |path: &PathBuf| Value::serialize(path).map_err(ConfigError::internal);
+    let keys = Dict::from([
+        ("access".to_owned(), section(vec![("anonymous", true.into())])),
+        ("origins".to_owned(), section(vec![("allow_loopback", true.into())])),
+        ("tls".to_owned(), section(vec![("certificate", path(&files.certificate)?), ("key", path(&files.key)?)])),
+    ]);
+    Ok(Layer::new("flag --dev".to_owned(), keys))
+}
+
+#[cfg(test)]
+mod tests;

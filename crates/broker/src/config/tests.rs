@@ -1,0 +1,290 @@
+use std::{fs, time::Duration};
+
+use super::*;
+
+/// The least that makes a configuration whole.
+const WHOLE: &str = r#"
+    [tls]
+    certificate = "cert.pem"
+    key = "key.pem"
+    [access]
+    anonymous = true
+"#;
+
+/// The example, which is the manual.
+const EXAMPLE: &str = include_str!("../../../../deploy/carillon.example.toml");
+
+struct Given {
+    sources: Sources,
+    _directory: tempfile::TempDir,
+}
+
+/// Sources with a file of this content.
+fn file(toml: &str) -> Given {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("carillon.toml");
+    fs::write(&path, toml).unwrap();
+    Given { sources: Sources { file: Some(path), ..Sources::default() }, _directory: directory }
+}
+
+/// Sources with a whole file and these variables.
+fn variables(variables: &[(&str, &str)]) -> Given {
+    let mut given = file(WHOLE);
+    given.sources.variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    given
+}
+
+fn flag(name: &'static str, key: &'static str, value: impl Into<Value>) -> Flag {
+    Flag { name, key, value: value.into() }
+}
+
+fn problems(given: &Given) -> Vec<Problem> {
+    match load(&given.sources) {
+        Err(ConfigError::Problems(problems)) => problems,
+        other => panic!("expected problems, found {other:?}"),
+    }
+}
+
+/// The one problem, as people read it.
+fn problem(given: &Given) -> String {
+    match problems(given).as_slice() {
+        [problem] => problem.to_string(),
+        several => panic!("expected one problem, found {several:#?}"),
+    }
+}
+
+fn with_dev(mut given: Given) -> Given {
+    given.sources.dev = Some(DevFiles { certificate: "dev.pem".into(), key: "dev-key.pem".into() });
+    given
+}
+
+#[test]
+fn example_holds_exactly_the_defaults() {
+    let layer = Layer::of_file(&file(EXAMPLE).sources.file.unwrap()).unwrap();
+    let schema = Schema::new().unwrap();
+    let config: Config = schema.defaults().merge(layer.clone()).extract().unwrap();
+    assert_eq!(config, Config::default());
+    // That it equals the defaults says nothing of keys that are not in it.
+    let mut commented = Vec::new();
+    let mut section = String::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
+            && !line.starts_with("# ")
+        {
+            commented.push(format!("{section}{key}"));
+        }
+    }
+    commented.sort_unstable();
+    let mut known = schema.keys().to_vec();
+    known.sort_unstable();
+    assert_eq!(commented, known);
+}
+
+#[test]
+fn example_with_its_commented_keys_is_understood() {
+    let everything: String = EXAMPLE
+        .lines()
+        .map(|line| if line.starts_with("# ") { "" } else { line.trim_start_matches('#') })
+        .fold(String::new(), |text, line| text + line + "\n");
+    let told = problems(&file(&everything));
+    let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+    // Both ways to give the token are shown, and anonymous is false as it is by default.
+    assert_eq!(keys, ["admin.token_file", "access.anonymous"], "{told:#?}");
+}
+
+#[test]
+fn defaults_alone_do_not_start() {
+    let given = Given { sources: Sources::default(), _directory: tempfile::tempdir().unwrap() };
+    let told = problems(&given);
+    let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["tls.certificate", "tls.key", "access.anonymous"]);
+    assert!(told.iter().all(|problem| problem.origin == "default" && problem.message.contains("serve --dev")));
+}
+
+#[test]
+fn flags_go_over_variables_and_these_over_the_file() {
+    let mut given = file(&format!("{WHOLE}\n[listen]\nshards = 2\nbacklog = 7\naddress = \"127.0.0.1:1\"\n"));
+    given.sources.variables = vec![
+        ("CARILLON__LISTEN__SHARDS".to_owned(), "3".to_owned()),
+        ("CARILLON__LISTEN__BACKLOG".to_owned(), "8".to_owned()),
+        ("CARILLON_TOKEN".to_owned(), "of the client".to_owned()),
+    ];
+    given.sources.flags = vec![flag("--shards", "listen.shards", 4)];
+    let config = load(&given.sources).unwrap();
+    assert_eq!(config.listen.shards, Shards::Count(4));
+    assert_eq!(config.listen.backlog, 8);
+    assert_eq!(config.listen.address.port(), 1);
+    assert_eq!(config.settings().shards, 4);
+}
+
+#[test]
+fn unknown_key_is_named_with_its_file_and_the_nearest_key() {
+    let given = file(&format!("{WHOLE}\n[limits]\nmax_conections = 5\n"));
+    let told = problem(&given);
+    assert!(told.starts_with("limits.max_conections (file "), "{told}");
+    assert!(told.contains("carillon.toml"), "{told}");
+    assert!(told.contains("did you mean limits.max_connections?"), "{told}");
+    assert!(told.contains("allowed here: max_connections, max_payload_bytes"), "{told}");
+}
+
+#[test]
+fn key_in_the_wrong_section_is_told_its_right_one() {
+    let told = problem(&file(&format!("max_connections = 5\n{WHOLE}")));
+    assert!(told.contains("did you mean limits.max_connections?"), "{told}");
+}
+
+#[test]
+fn unknown_section_is_told_once() {
+    let told = problem(&file(&format!("{WHOLE}\n[limit]\nmax_connections = 5\noutbox_bytes = 1\n")));
+    assert!(told.starts_with("limit ("), "{told}");
+}
+
+#[test]
+fn unknown_variable_is_named() {
+    let told = problem(&variables(&[("CARILLON__LISTEN__SHARD", "2")]));
+    assert!(told.starts_with("listen.shard (variable CARILLON__LISTEN__SHARD): there is no such key"), "{told}");
+    let told = problem(&variables(&[("CARILLON__", "2")]));
+    assert!(told.contains("CARILLON__SECTION__KEY"), "{told}");
+}
+
+#[test]
+fn wrong_type_says_what_was_found_and_what_is_expected() {
+    for (toml, expected) in [
+        ("[limits]\nmax_connections = \"many\"", "found the text \"many\", expected a whole number, 0 or more"),
+        ("[limits]\nmax_connections = -1", "found -1, expected a whole number, 0 or more"),
+        ("[deadlines]\nwrite_seconds = \"10s\"", "found the text \"10s\", expected a number"),
+        ("[deadlines]\nwrite_seconds = -2.5", "found -2.5, expected a number of seconds, 0 or more"),
+        ("[listen]\nshards = \"all\"", "found the text \"all\", expected \"auto\" or a whole number from 1 to 1024"),
+        ("[listen]\naddress = \"localhost\"", "found the text \"localhost\", expected an IP address and a port"),
+        ("[origins]\nrequire = 1", "found 1, expected true or false"),
+        ("[origins]\nallowed = \"*\"", "found the text \"*\", expected a list of texts"),
+        ("[log]\nformat = \"xml\"", "found \"xml\", allowed: auto, text, json"),
+    ] {
+        let told = problem(&file(&format!("{WHOLE}\n{toml}")));
+        assert!(told.contains(expected), "{toml}: {told}");
+    }
+    let told = problem(&file("listen = 5"));
+    assert!(told.contains("found 5, expected a section, [listen]"), "{told}");
+}
+
+#[test]
+fn variable_with_a_wrong_value_is_named() {
+    let told = problem(&variables(&[("CARILLON__LIMITS__MAX_SUBSCRIPTIONS", "lots")]));
+    assert!(told.starts_with("limits.max_subscriptions (variable CARILLON__LIMITS__MAX_SUBSCRIPTIONS): "), "{told}");
+    let told = problem(&variables(&[("CARILLON__LIMITS__MAX_SUBSCRIPTIONS", "0")]));
+    assert!(told.starts_with("limits.max_subscriptions (variable CARILLON__LIMITS__MAX_SUBSCRIPTIONS): "), "{told}");
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let mut given = file("[limits]\nmax_connections = \"x\"\nouch = 1\n[log]\nformat = 3\n");
+    given.sources.variables = vec![("CARILLON__TLS__KEYS".to_owned(), "k".to_owned())];
+    given.sources.flags = vec![flag("--listen", "listen.address", "nowhere")];
+    let mut keys: Vec<_> = problems(&given).into_iter().map(|problem| problem.key).collect();
+    keys.sort();
+    assert_eq!(keys, ["limits.max_connections", "limits.ouch", "listen.address", "log.format", "tls.keys"]);
+}
+
+#[test]
+fn values_out_of_range_are_told_at_once_with_what_is_allowed() {
+    let limits = "[limits]\nmax_connections = 0\nmax_payload_bytes = 5000000\noutbox_bytes = 1\nshard_queue_bytes = 2\n\
+                  max_http_head_bytes = 100\n[deadlines]\nwrite_seconds = 0\n[log]\nlevel = \"a=b=c\"\n\
+                  [origins]\nallowed = [\"https://app.example.com/\"]\n";
+    let given = file(&format!("{WHOLE}\n{limits}"));
+    let told = problems(&given);
+    let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "origins.allowed",
+        "limits.max_connections",
+        "limits.max_message_bytes",
+        "limits.outbox_bytes",
+        "limits.shard_queue_bytes",
+        "limits.max_http_head_bytes",
+        "deadlines.write_seconds",
+        "log.level",
+    ];
+    assert_eq!(keys, expected, "{told:#?}");
+    // The value that does not fit is a default: the one that somebody wrote is named in the message.
+    assert_eq!(told[2].origin, "default");
+    assert!(told[2].message.contains("at least 5001024, which is limits.max_payload_bytes"), "{}", told[2]);
+    assert!(told[1].origin.starts_with("file "));
+}
+
+#[test]
+fn file_that_is_missing_or_broken_is_an_error() {
+    let mut given = file(WHOLE);
+    given.sources.file = Some("/nonexistent/carillon.toml".into());
+    let told = load(&given.sources).unwrap_err().to_string();
+    assert!(told.contains("/nonexistent/carillon.toml cannot be read"), "{told}");
+
+    let told = load(&file("[limits\n").sources).unwrap_err().to_string();
+    assert!(told.contains("is not valid TOML") && told.contains("line 1"), "{told}");
+}
+
+#[test]
+fn token_of_digits_stays_text_and_is_never_shown() {
+    let config = load(&variables(&[("CARILLON__ADMIN__TOKEN", "0123456789012345")]).sources).unwrap();
+    assert_eq!(config.admin.token.as_ref().unwrap().expose(), "0123456789012345");
+    assert!(!format!("{config:?}").contains("0123456789012345"));
+
+    let told = problem(&file(&format!("{WHOLE}\n[admin]\ntoken = 1234567890123456\n")));
+    assert!(!told.contains("1234567890123456"), "{told}");
+    let told = problem(&file(&format!("{WHOLE}\n[admin]\ntoken = \"hunter2\"\n")));
+    assert!(told.contains("shorter than 16") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn variables_hold_lists_and_fractions() {
+    let config = load(
+        &variables(&[
+            ("CARILLON__ORIGINS__ALLOWED", r#"["https://a.example", "http://b.example:8080"]"#),
+            ("CARILLON__DEADLINES__WRITE_SECONDS", "0.5"),
+            ("CARILLON__DATA_DIR", "/srv/1"),
+        ])
+        .sources,
+    )
+    .unwrap();
+    assert_eq!(config.origins.allowed, ["https://a.example", "http://b.example:8080"]);
+    assert_eq!(config.deadlines.write, Duration::from_millis(500));
+    assert_eq!(config.data_dir.as_deref(), Some("/srv/1".as_ref()));
+}
+
+#[test]
+fn admin_off_loopback_needs_tls_and_a_token() {
+    let told = problems(&file(&format!("{WHOLE}\n[admin]\naddress = \"0.0.0.0:8444\"\n")));
+    let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["admin.certificate", "admin.token"]);
+
+    let toml = "[admin]\naddress = \"0.0.0.0:8444\"\ncertificate = \"c\"\nkey = \"k\"\ntoken_file = \"t\"\n";
+    load(&file(&format!("{WHOLE}\n{toml}")).sources).unwrap();
+}
+
+#[test]
+fn admin_and_clients_cannot_share_an_address() {
+    let told = problem(&file(&format!("{WHOLE}\n[admin]\naddress = \"127.0.0.1:8443\"\n")));
+    assert!(told.starts_with("admin.address (file "), "{told}");
+}
+
+#[test]
+fn dev_opens_loopback_and_nothing_else() {
+    let given = Given { sources: Sources::default(), _directory: tempfile::tempdir().unwrap() };
+    let config = load(&with_dev(given).sources).unwrap();
+    assert!(config.access.anonymous && config.origins.allow_loopback);
+    assert_eq!(config.tls.certificate.as_deref(), Some("dev.pem".as_ref()));
+    assert!(config.settings().anonymous);
+
+    let mut given = with_dev(file(""));
+    given.sources.flags = vec![flag("--listen", "listen.address", "0.0.0.0:8443")];
+    let told = problem(&given);
+    assert!(told.starts_with("listen.address (flag --listen): --dev lets everybody in"), "{told}");
+}
+
+#[test]
+fn file_goes_over_dev() {
+    let config = load(&with_dev(file("[tls]\ncertificate = \"own.pem\"\nkey = \"own-key.pem\"\n")).sources).unwrap();
+    assert_eq!(config.tls.certificate.as_deref(), Some("own.pem".as_ref()));
+    let told = problem(&with_dev(file("[access]\nanonymous = false\n")));
+    assert!(told.starts_with("access.anonymous (file "), "{told}");
+}

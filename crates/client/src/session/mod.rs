@@ -1,0 +1,301 @@
+//! The client's side of the protocol, without its socket: what waits to be said, what was asked and not yet answered, and who
+//! gets what the broker says.
+//!
+//! ```text
+//!               connected                disconnected
+//!  ┌─────────┐  (resubscribes first)  ┌──────────┐  (sent requests fail, unsent publications stay)
+//!  │ Waiting ├───────────────────────▶│ Speaking ├──────▶ Waiting
+//!  └────┬────┘                        └─────┬────┘
+//!       └───────────────┬───────────────────┘
+//!                       ▼ end: everything that still waits is told why
+//! ```
+//!
+//! The driver reads frames into it, takes batches out of it, and tells it when connections come and go. It has no clock and never
+//! waits.
+
+mod outgoing;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use carillon_wire::{
+    BrokerMessage, CloseCode, DecodeError, ErrorCode, Id,
+    broker_message::{Closing, Delivery, ErrorReply, Welcome},
+    decode,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use self::{outgoing::Outgoing, table::Table};
+use crate::{
+    command::{Command, SubscriptionKey},
+    error::{ConnectionLost, PublishError, Refusal},
+    message::{Message, Reconnected},
+    observer::{Notice, Observer},
+    publication::Ack,
+};
+
+/// While the application waits for a reply, a queue may grow to this many times its bound before reading stops, because the reply
+/// may stand behind the messages that fill it. A loop that publishes with acknowledgement for each message that it takes would
+/// wait for itself otherwise.
+const FULL_WHILE_REPLIES_ARE_DUE: usize = 4;
+
+/// What the welcome told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Limits {
+    /// Payload and headers of one publication, in bytes; 0 when the broker told none.
+    pub(crate) max_payload_bytes: u64,
+    /// One WebSocket message, in bytes; 0 when the broker told none.
+    pub(crate) max_message_bytes: u64,
+    /// Time between heartbeats; zero when there are none.
+    pub(crate) heartbeat: Duration,
+}
+
+impl From<&Welcome<'_>> for Limits {
+    fn from(welcome: &Welcome<'_>) -> Self {
+        Self {
+            max_payload_bytes: welcome.max_payload_bytes,
+            max_message_bytes: welcome.max_message_bytes,
+            heartbeat: Duration::from_millis(welcome.heartbeat_ms),
+        }
+    }
+}
+
+/// A request that was sent and not yet answered.
+#[derive(Debug)]
+enum Pending {
+    /// The permit bounds what is sent and not yet acknowledged.
+    Publish { reply: oneshot::Sender<Result<Ack, PublishError>>, _permit: Option<OwnedSemaphorePermit> },
+    Subscribe { key: SubscriptionKey, index: usize },
+    Flush(oneshot::Sender<Result<(), ConnectionLost>>),
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Session {
+    is_connected: bool,
+    limits: Limits,
+    table: Table,
+    /// What waits to be sent, in the order in which it was asked for.
+    queue: VecDeque<Outgoing>,
+    pending: HashMap<Id, Pending>,
+    /// The broker's last heartbeat, while it is not answered.
+    heartbeat: Option<Id>,
+    /// What the broker said about the close that comes.
+    closing: Option<(CloseCode, String, Option<Duration>)>,
+    /// The places in the send queue of what is being written.
+    writing: Vec<OwnedSemaphorePermit>,
+    last_id: u64,
+    observer: Arc<Observer>,
+}
+
+impl Session {
+    pub(crate) fn new(observer: Arc<Observer>) -> Self {
+        Self {
+            is_connected: false,
+            limits: Limits::default(),
+            table: Table::default(),
+            queue: VecDeque::new(),
+            pending: HashMap::new(),
+            heartbeat: None,
+            closing: None,
+            writing: Vec::new(),
+            last_id: 0,
+            observer,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Takes what a handle asks for. Closing is the driver's.
+    pub(crate) fn on_command(&mut self, command: Command) -> Option<oneshot::Sender<Result<(), ConnectionLost>>> {
+        match command {
+            Command::Publish(publish) => self.queue.push_back(Outgoing::Publish(publish)),
+            Command::Subscribe(subscribe) => {
+                let (key, patterns) = (subscribe.key, subscribe.patterns.len());
+                self.table.insert(subscribe);
+                // Without a connection there is nothing to ask: the next one starts with all that the table holds.
+                if self.is_connected {
+                    self.queue.extend((0..patterns).map(|index| Outgoing::Subscribe { key, index }));
+                }
+            }
+            Command::Unsubscribe(key) => {
+                let ids = self.table.remove(key);
+                self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
+            }
+            Command::Flush(reply) => self.queue.push_back(Outgoing::Flush(reply)),
+            Command::Close(reply) => return Some(reply),
+        }
+        None
+    }
+
+    /// A connection was made; everything is subscribed to again, before anything else is said.
+    pub(crate) fn on_connected(&mut self, reconnected: Option<&Reconnected>) {
+        self.is_connected = true;
+        if let Some(reconnected) = reconnected {
+            self.table.reconnected(reconnected);
+        }
+        let again: Vec<_> = self.table.all().map(|(key, index)| Outgoing::Subscribe { key, index }).collect();
+        for outgoing in again.into_iter().rev() {
+            self.queue.push_front(outgoing);
+        }
+    }
+
+    /// Takes a WebSocket message. An error ends the connection; what stood before it holds.
+    pub(crate) fn on_frame(&mut self, frame: &Bytes) -> Result<(), ConnectionLost> {
+        for message in decode::broker_messages(frame) {
+            match message {
+                Ok(message) => self.on_message(frame, message)?,
+                // The protocol grows by messages that older clients pass over.
+                Err(DecodeError::Refused(refused)) if refused.code == ErrorCode::UnknownOp => {
+                    tracing::debug!(op = refused.op, "passed over a message that this version does not know");
+                }
+                Err(error) => return Err(ConnectionLost::Protocol { reason: error.to_string() }),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, frame: &Bytes, message: BrokerMessage<'_>) -> Result<(), ConnectionLost> {
+        match message {
+            BrokerMessage::Delivery(delivery) => self.on_delivery(frame, &delivery),
+            BrokerMessage::Ok(id) => self.on_ok(id),
+            BrokerMessage::Error(error) => self.on_error(&error),
+            BrokerMessage::Gap(gap) => {
+                if !self.table.gap(gap) {
+                    tracing::debug!(subscription = gap.subscription.get(), "a gap of a subscription that is gone");
+                }
+            }
+            // Only the last one counts, so a peer that asks without reading cannot make answers pile up.
+            BrokerMessage::Heartbeat(number) => self.heartbeat = Some(number),
+            BrokerMessage::Welcome(welcome) => self.limits = Limits::from(&welcome),
+            BrokerMessage::Closing(Closing { code, reason, retry_after_ms }) => {
+                self.closing = Some((code, reason.to_owned(), retry_after_ms.map(Duration::from_millis)));
+            }
+            other => {
+                return Err(ConnectionLost::Protocol { reason: format!("this client does not expect {other:?}") });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_delivery(&mut self, frame: &Bytes, delivery: &Delivery<'_>) {
+        let topic = delivery.topic.into();
+        let (payload, headers) = (delivery.payload, delivery.headers.as_msgpack());
+        // No topic is copied for a delivery that nobody here wants.
+        self.table.deliver(&topic, || Message {
+            topic: topic.clone(),
+            payload: part_of(frame, payload),
+            headers: part_of(frame, headers),
+            time_us: delivery.time_us,
+        });
+    }
+
+    fn on_ok(&mut self, id: Id) {
+        // A reply to nobody is one to an unsubscribe request, which nobody waits for.
+        match self.pending.remove(&id) {
+            Some(Pending::Publish { reply, .. }) => drop(reply.send(Ok(Ack {}))),
+            Some(Pending::Subscribe { key, index }) => self.table.accepted(key, index),
+            Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
+            None => {}
+        }
+    }
+
+    fn on_error(&mut self, error: &ErrorReply<'_>) {
+        let refusal = Refusal::from(error);
+        let Some(id) = error.id else {
+            self.observer.tell(Notice::PublicationRefused(refusal));
+            return;
+        };
+        match self.pending.remove(&id) {
+            Some(Pending::Publish { reply, .. }) => drop(reply.send(Err(PublishError::Refused(refusal)))),
+            Some(Pending::Subscribe { key, index }) => {
+                let ids = self.table.refused(key, index, refusal);
+                self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
+            }
+            // Even a refusal says that the broker has seen what came before.
+            Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
+            None => tracing::debug!(id = id.get(), %refusal, "a request that nobody waits for was refused"),
+        }
+    }
+
+    /// Whether nothing more may be read for now, because the application does not take what came.
+    pub(crate) fn is_backlogged(&mut self) -> bool {
+        let times = if self.pending.is_empty() { 1 } else { FULL_WHILE_REPLIES_ARE_DUE };
+        self.table.is_full(times)
+    }
+
+    /// Whether all was sent, and all that was asked is answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.pending.is_empty() && self.writing.is_empty()
+    }
+
+    /// What the broker said about the close that comes, or the close frame's own words.
+    pub(crate) fn closed_with(&mut self, code: CloseCode, reason: String) -> ConnectionLost {
+        let (code, reason, retry_after) = self.closing.take().unwrap_or((code, reason, None));
+        ConnectionLost::Closed { code, reason, retry_after }
+    }
+
+    /// The broker ended the connection without a close frame, but may have said why before.
+    pub(crate) fn broken(&mut self, reason: String) -> ConnectionLost {
+        match self.closing.take() {
+            Some((code, reason, retry_after)) => ConnectionLost::Closed { code, reason, retry_after },
+            None => ConnectionLost::Broken { reason },
+        }
+    }
+
+    /// The connection is gone. What was asked on it fails; publications that were not sent wait for the next one.
+    pub(crate) fn on_disconnected(&mut self, cause: &ConnectionLost) {
+        self.is_connected = false;
+        self.heartbeat = None;
+        self.closing = None;
+        self.writing.clear();
+        self.table.disconnected();
+        for (_, pending) in self.pending.drain() {
+            match pending {
+                Pending::Publish { reply, .. } => drop(reply.send(Err(PublishError::OutcomeUnknown(cause.clone())))),
+                Pending::Flush(reply) => drop(reply.send(Err(cause.clone()))),
+                Pending::Subscribe { .. } => {}
+            }
+        }
+        for outgoing in std::mem::take(&mut self.queue) {
+            match outgoing {
+                Outgoing::Publish(_) => self.queue.push_back(outgoing),
+                // What it should confirm may have been lost.
+                Outgoing::Flush(reply) => drop(reply.send(Err(cause.clone()))),
+                Outgoing::Subscribe { .. } | Outgoing::Unsubscribe(_) => {}
+            }
+        }
+    }
+
+    /// No connection will come any more.
+    pub(crate) fn end(&mut self, cause: &ConnectionLost) {
+        self.on_disconnected(cause);
+        let mut discarded = 0;
+        for outgoing in self.queue.drain(..) {
+            if let Outgoing::Publish(publish) = outgoing {
+                match publish.reply {
+                    Some(reply) => drop(reply.send(Err(PublishError::Ended(cause.clone())))),
+                    None => discarded += 1,
+                }
+            }
+        }
+        if discarded > 0 {
+            self.observer.tell(Notice::PublicationsDiscarded { count: discarded, cause: cause.clone() });
+        }
+        self.table.end(cause);
+    }
+}
+
+/// The part as a share of the frame that it stands in.
+fn part_of(frame: &Bytes, part: &[u8]) -> Bytes {
+    if part.is_empty() { Bytes::new() } else { frame.slice_ref(part) }
+}

@@ -1,0 +1,145 @@
+//! What leaves: requests get their ids and their bytes at the moment when they are put into a WebSocket message, so that what
+//! was never sent can be sent on another connection.
+
+use carillon_wire::{
+    ClientMessage, Id,
+    client_message::{Publish as WirePublish, Subscribe as WireSubscribe, Unsubscribe},
+};
+use tokio::sync::oneshot;
+
+use super::{Pending, Session};
+use crate::{
+    command::{Publish, SubscriptionKey},
+    error::{ConnectionLost, PublishError, Refusal},
+    observer::Notice,
+};
+
+/// A batch is not made larger than this, even if the broker would take it: more gains nothing and delays heartbeats.
+const MAX_BATCH_BYTES: usize = 128 * 1024;
+/// What a broker takes that told no limit.
+const DEFAULT_BATCH_BYTES: usize = 4096;
+/// At least as many bytes as any request but a publication has.
+const REQUEST_BYTES: usize = 32 + carillon_wire::topic::MAX_BYTES;
+
+/// One thing that waits to be said.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Publish(Publish),
+    Subscribe { key: SubscriptionKey, index: usize },
+    Unsubscribe(Id),
+    Flush(oneshot::Sender<Result<(), ConnectionLost>>),
+}
+
+impl Outgoing {
+    fn encoded_bytes(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.encoded_bytes(),
+            Self::Subscribe { .. } | Self::Unsubscribe(_) | Self::Flush(_) => REQUEST_BYTES,
+        }
+    }
+}
+
+impl Session {
+    /// Fills an empty buffer with what may leave now, as one WebSocket message. Nothing leaves when it stays empty.
+    pub(crate) fn take_batch(&mut self, out: &mut Vec<u8>) {
+        if !self.is_connected {
+            return;
+        }
+        if let Some(number) = self.heartbeat.take() {
+            ClientMessage::HeartbeatReply(number).encode(out);
+        }
+        let bound = match usize::try_from(self.limits.max_message_bytes) {
+            Ok(0) => DEFAULT_BATCH_BYTES,
+            Ok(told) => told.min(MAX_BATCH_BYTES),
+            Err(_) => MAX_BATCH_BYTES,
+        };
+        while let Some(next) = self.queue.front() {
+            if !out.is_empty() && out.len() + next.encoded_bytes() > bound {
+                break;
+            }
+            match self.queue.pop_front() {
+                Some(Outgoing::Publish(publish)) => self.encode_publish(publish, out),
+                Some(Outgoing::Subscribe { key, index }) => self.encode_subscribe(key, index, out),
+                Some(Outgoing::Unsubscribe(subscription)) => {
+                    let id = self.new_id();
+                    ClientMessage::Unsubscribe(Unsubscribe { id, subscription }).encode(out);
+                }
+                Some(Outgoing::Flush(reply)) => {
+                    let id = self.new_id();
+                    ClientMessage::Ping(id).encode(out);
+                    self.pending.insert(id, Pending::Flush(reply));
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// The batch is in the operating system's hands.
+    pub(crate) fn on_batch_written(&mut self) {
+        self.writing.clear();
+    }
+
+    fn encode_publish(&mut self, publish: Publish, out: &mut Vec<u8>) {
+        // The limits may be tighter than they were when the message was put into the queue.
+        if let Err(error) = self.check_size(&publish) {
+            self.refuse_locally(publish, error);
+            return;
+        }
+        let id = publish.reply.is_some().then(|| self.new_id());
+        let message = WirePublish {
+            id,
+            topic: publish.topic.as_topic(),
+            payload: &publish.payload,
+            headers: publish.headers.as_headers(),
+        };
+        ClientMessage::Publish(message).encode(out);
+        match (id, publish.reply) {
+            (Some(id), Some(reply)) => {
+                self.pending.insert(id, Pending::Publish { reply, _permit: publish.permit });
+            }
+            _ => self.writing.extend(publish.permit),
+        }
+    }
+
+    fn encode_subscribe(&mut self, key: SubscriptionKey, index: usize, out: &mut Vec<u8>) {
+        let id = self.new_id();
+        if let Some((pattern, overflow)) = self.table.sent(key, index, id) {
+            let message = WireSubscribe { id, pattern: pattern.as_pattern(), overflow };
+            ClientMessage::Subscribe(message).encode(out);
+            self.pending.insert(id, Pending::Subscribe { key, index });
+        }
+    }
+
+    fn check_size(&self, publish: &Publish) -> Result<(), PublishError> {
+        let content = publish.content_bytes() as u64;
+        let (payload, message) = (self.limits.max_payload_bytes, self.limits.max_message_bytes);
+        if payload != 0 && content > payload {
+            return Err(PublishError::TooLarge { bytes: content, max_bytes: payload });
+        }
+        let framing = (publish.encoded_bytes() as u64).saturating_sub(content);
+        if message != 0 && content + framing > message {
+            return Err(PublishError::TooLarge { bytes: content, max_bytes: message.saturating_sub(framing) });
+        }
+        Ok(())
+    }
+
+    fn refuse_locally(&self, publish: Publish, error: PublishError) {
+        match publish.reply {
+            Some(reply) => drop(reply.send(Err(error))),
+            None => self.observer.tell(Notice::PublicationRefused(Refusal {
+                code: carillon_wire::ErrorCode::PayloadTooLarge,
+                message: error.to_string(),
+                retry_after: None,
+            })),
+        }
+    }
+
+    /// Ids are never used twice by one client.
+    fn new_id(&mut self) -> Id {
+        self.last_id += 1;
+        Id::new(self.last_id).unwrap_or_else(|| {
+            self.last_id = 1;
+            Id::from(1_u32)
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! The reading half of a connection: what the client sent becomes messages, as far as their effects have room.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use carillon_wire::decode;
+use tokio::io::AsyncBufRead;
+
+use crate::{
+    session::{Ending, Replies, Session, Turn},
+    settings::Limits,
+    websocket::{Decoder, Event},
+};
+
+/// Publications for other shards that are gathered before they are handed over.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// What is known of a client's bytes.
+pub(crate) struct Reader {
+    decoder: Decoder,
+    /// What the client had sent behind its HTTP request.
+    early: bytes::Bytes,
+    /// The rest of a WebSocket message whose effects found no room, and where it goes on.
+    held: Vec<u8>,
+    held_from: usize,
+}
+
+/// What came of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// So many bytes were taken.
+    Read(usize),
+    /// The client answered with, or asked for, a close with this code.
+    Closed(Option<u16>),
+    /// The stream ended without a close.
+    Disconnected,
+}
+
+impl Reader {
+    pub(crate) fn new(max_message_bytes: usize, early: bytes::Bytes) -> Self {
+        Self { decoder: Decoder::new(max_message_bytes), early, held: Vec::new(), held_from: 0 }
+    }
+
+    /// Whether a message waits for its effects to have room again.
+    pub(crate) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Goes on with the message that waits.
+    pub(crate) fn resume(&mut self, session: &mut Session, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let held = std::mem::take(&mut self.held);
+        let rest = process(held.get(self.held_from..).unwrap_or_default(), session, turn)?;
+        if rest > 0 {
+            self.held_from = held.len() - rest;
+            self.held = held;
+        } else {
+            self.held_from = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads and does what one piece of input asks. Cancel-safe: what was not done is still there.
+    pub(crate) fn poll_step<S: AsyncBufRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        scratch: &mut Vec<u8>,
+        mut act: impl FnMut(Event<'_>) -> Result<usize, Ending>,
+    ) -> Poll<Result<Step, Ending>> {
+        let is_early = !self.early.is_empty();
+        let chunk = if is_early {
+            self.early.as_ref()
+        } else {
+            match std::task::ready!(Pin::new(&mut *stream).poll_fill_buf(cx)) {
+                Ok([]) => return Poll::Ready(Ok(Step::Disconnected)),
+                Ok(chunk) => chunk,
+                Err(error) => return Poll::Ready(Ok(Self::ended(&error))),
+            }
+        };
+        let mut input = chunk;
+        let decoded = self.decoder.decode(&mut input, scratch);
+        let taken = chunk.len() - input.len();
+        let outcome = match decoded {
+            Ok(None) => Ok((Step::Read(taken), 0)),
+            Ok(Some(Event::Close(code))) => Ok((Step::Closed(code), 0)),
+            Ok(Some(event)) => act(event).map(|rest| (Step::Read(taken), rest)),
+            Err(error) => Err(error.into()),
+        };
+        if is_early {
+            bytes::Buf::advance(&mut self.early, taken);
+        } else {
+            Pin::new(stream).consume(taken);
+        }
+        let (step, rest) = outcome?;
+        if rest > 0 {
+            self.held = scratch.get(scratch.len() - rest..).unwrap_or_default().to_vec();
+            self.held_from = 0;
+        }
+        Poll::Ready(Ok(step))
+    }
+
+    fn ended(error: &io::Error) -> Step {
+        tracing::trace!(%error, "the stream ended");
+        Step::Disconnected
+    }
+}
+
+/// Whether the client must read before more of what it asks is done.
+pub(crate) fn is_full(replies: &Replies, limits: &Limits) -> bool {
+    replies.size_bytes() >= limits.reply_bytes
+}
+
+/// Does what a WebSocket message asks; tells how many of its bytes are left, because their effects have no room.
+pub(crate) fn process(bytes: &[u8], session: &mut Session, turn: &mut Turn<'_>) -> Result<usize, Ending> {
+    let mut messages = decode::client_messages(bytes);
+    while let Some(message) = messages.next() {
+        session.on_message(message, turn)?;
+        let has_room = !is_full(turn.replies, &turn.settings.limits) && turn.hub.batch_bytes() < BATCH_BYTES;
+        if !has_room && !messages.rest().is_empty() {
+            break;
+        }
+    }
+    Ok(messages.rest().len())
+}

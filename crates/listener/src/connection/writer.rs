@@ -1,0 +1,320 @@
+//! The writing half of a connection: gathers what waits into one write, and keeps what the socket did not take.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use carillon_metrics::ShardMetrics;
+use carillon_router::{ConnectionKey, Encoded, Outgoing};
+use carillon_wire::{BrokerMessage, broker_message::Gap};
+use fastwebsockets::OpCode;
+use tokio::{io::AsyncWrite, time::Instant};
+
+use crate::{
+    clock::Clock,
+    hub::Hub,
+    session::{Ending, Replies},
+    websocket::frame::{MAX_UNMASKED_HEAD_BYTES, write_close, write_head},
+};
+
+/// What one write gathers: what fits into one TLS record (RFC 8446, section 5.1). A larger message goes by itself, and
+/// is not copied.
+const GATHERED_BYTES: usize = 16 << 10;
+/// The longest head of a gathered message. It gets its room before its length is known.
+const HEAD_ROOM_BYTES: usize = 4;
+/// Pongs that may wait. A client that sends pings faster than it reads gets the answer to the last ones only, as
+/// RFC 6455, section 5.5.3 allows.
+const MAX_CONTROL_FRAME_BYTES: usize = 1 << 10;
+
+/// Where a shard's connections gather what they write, one after another.
+#[derive(Default)]
+pub(crate) struct Staging {
+    bytes: Vec<u8>,
+    /// A large message behind the bytes.
+    body: Option<Rc<Encoded>>,
+    /// When each delivery in it was accepted.
+    accepted_nanos: Vec<u64>,
+    delivery_bytes: usize,
+}
+
+/// What the socket did not take yet.
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    body: Option<Rc<Encoded>>,
+    /// How much of bytes and body together was sent.
+    position: usize,
+}
+
+/// What a connection has to say apart from its outbox.
+#[derive(Default)]
+pub(crate) struct Writer {
+    pub(crate) replies: Replies,
+    control_frames: Vec<u8>,
+    unsent: Unsent,
+    needs_flush: bool,
+    /// Since when the socket takes nothing, and how much it had taken then.
+    blocked: Option<Blocked>,
+    /// The close frame that goes behind everything else.
+    closing: Option<Closing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocked {
+    pub(crate) since: Instant,
+    pub(crate) sent_bytes: u64,
+}
+
+struct Closing {
+    frame: Vec<u8>,
+    flushes_outbox: bool,
+}
+
+/// What a writer needs of its shard.
+pub(crate) struct Outlet<'o> {
+    pub(crate) key: ConnectionKey,
+    pub(crate) hub: &'o mut Hub,
+    pub(crate) staging: &'o mut Staging,
+    pub(crate) metrics: &'o ShardMetrics,
+    pub(crate) clock: &'o Clock,
+}
+
+impl Writer {
+    pub(crate) fn pong(&mut self, payload: &[u8]) {
+        if self.control_frames.len() >= MAX_CONTROL_FRAME_BYTES {
+            self.control_frames.clear();
+        }
+        write_head(&mut self.control_frames, OpCode::Pong, payload.len());
+        self.control_frames.extend_from_slice(payload);
+    }
+
+    /// Answers the client's close; nothing is sent behind it.
+    pub(crate) fn echo_close(&mut self, code: Option<u16>) {
+        let mut frame = Vec::new();
+        match code {
+            Some(code) => write_close(&mut frame, code, ""),
+            None => write_head(&mut frame, OpCode::Close, 0),
+        }
+        self.closing.get_or_insert(Closing { frame, flushes_outbox: false });
+    }
+
+    /// Closes: nothing is sent behind the close frame, and before it only what the ending allows.
+    pub(crate) fn close(&mut self, ending: &Ending) {
+        let mut frame = Vec::new();
+        write_close(&mut frame, ending.code.number(), &ending.reason);
+        self.closing.get_or_insert(Closing { frame, flushes_outbox: ending.flushes_outbox() });
+    }
+
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        self.blocked
+    }
+
+    /// The socket took something after all, in between.
+    pub(crate) fn progressed(&mut self, now: Instant, sent_bytes: u64) {
+        if let Some(blocked) = &mut self.blocked {
+            *blocked = Blocked { since: now, sent_bytes };
+        }
+    }
+
+    /// Writes until nothing waits any more (`Ready`), or the socket takes no more (`Pending`).
+    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        outlet: &mut Outlet<'_>,
+        sent_bytes: impl Fn(&S) -> u64,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.poll_write_all(cx, stream, outlet);
+        match &polled {
+            Poll::Pending if self.blocked.is_none() => {
+                self.blocked = Some(Blocked { since: Instant::now(), sent_bytes: sent_bytes(stream) });
+            }
+            Poll::Pending => {}
+            Poll::Ready(_) => self.blocked = None,
+        }
+        polled
+    }
+
+    fn poll_write_all<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        outlet: &mut Outlet<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while !self.unsent.is_empty() {
+                std::task::ready!(self.unsent.poll_write(cx, stream))?;
+                self.needs_flush = true;
+            }
+            self.stage(outlet);
+            if outlet.staging.is_empty() {
+                break;
+            }
+            let taken = match outlet.staging.poll_write(cx, stream) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => 0,
+            };
+            self.needs_flush = true;
+            outlet.count_deliveries();
+            self.unsent.keep(outlet.staging, taken);
+        }
+        if self.needs_flush {
+            std::task::ready!(Pin::new(stream).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gathers control frames, replies and messages, in this order.
+    fn stage(&mut self, outlet: &mut Outlet<'_>) {
+        outlet.staging.clear();
+        outlet.staging.bytes.append(&mut self.control_frames);
+        if !self.replies.now.is_empty() {
+            write_head(&mut outlet.staging.bytes, OpCode::Binary, self.replies.now.len());
+            outlet.staging.bytes.extend_from_slice(&self.replies.now);
+            self.replies.now = Vec::new();
+            outlet.metrics.websocket_messages_sent.inc();
+        }
+        if self.closing.as_ref().is_none_or(|closing| closing.flushes_outbox) {
+            outlet.stage_messages();
+        }
+        if outlet.staging.is_empty()
+            && let Some(closing) = &mut self.closing
+        {
+            outlet.staging.bytes.append(&mut closing.frame);
+        }
+    }
+}
+
+impl Outlet<'_> {
+    /// Gathers messages from the outbox into one WebSocket message.
+    fn stage_messages(&mut self) {
+        let Some(first_bytes) = self.hub.next_bytes(self.key) else { return };
+        self.metrics.websocket_messages_sent.inc();
+        if first_bytes > GATHERED_BYTES {
+            if let Some(Outgoing::Message(message) | Outgoing::Reply(message)) = self.hub.next(self.key) {
+                write_head(&mut self.staging.bytes, OpCode::Binary, message.bytes().len());
+                self.staging.note(&message);
+                self.staging.body = Some(message);
+            }
+            return;
+        }
+        let head_at = self.staging.bytes.len();
+        self.staging.bytes.resize(head_at + HEAD_ROOM_BYTES, 0);
+        let start = self.staging.bytes.len();
+        while let Some(next_bytes) = self.hub.next_bytes(self.key)
+            && self.staging.bytes.len() - start + next_bytes <= GATHERED_BYTES
+        {
+            match self.hub.next(self.key) {
+                Some(Outgoing::Message(message) | Outgoing::Reply(message)) => {
+                    self.staging.bytes.extend_from_slice(message.bytes());
+                    self.staging.note(&message);
+                }
+                Some(Outgoing::Gap { subscription, reason, count }) => {
+                    BrokerMessage::Gap(Gap { subscription, reason, count }).encode(&mut self.staging.bytes);
+                    self.metrics.gaps_sent.inc();
+                }
+                None => break,
+            }
+        }
+        self.staging.put_head(head_at, start);
+    }
+
+    fn count_deliveries(&self) {
+        let accepted = &self.staging.accepted_nanos;
+        if accepted.is_empty() {
+            return;
+        }
+        self.metrics.messages_delivered.add(accepted.len() as u64);
+        self.metrics.delivery_bytes.add(self.staging.delivery_bytes as u64);
+        let now = self.clock.nanos();
+        for accepted_nanos in accepted {
+            self.metrics.publish_to_write.observe_nanos(now.saturating_sub(*accepted_nanos));
+        }
+    }
+}
+
+impl Staging {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.body = None;
+        self.accepted_nanos.clear();
+        self.delivery_bytes = 0;
+    }
+
+    /// Notes a delivery for the counts; replies are none.
+    fn note(&mut self, message: &Encoded) {
+        if let Some(accepted_nanos) = message.accepted_nanos() {
+            self.accepted_nanos.push(accepted_nanos);
+            self.delivery_bytes += message.bytes().len();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.body.is_none()
+    }
+
+    /// Writes the head of the message from `start` to the end into the room at `head_at`, and closes what is left of
+    /// the room.
+    fn put_head(&mut self, head_at: usize, start: usize) {
+        let mut head = Vec::with_capacity(MAX_UNMASKED_HEAD_BYTES);
+        write_head(&mut head, OpCode::Binary, self.bytes.len() - start);
+        self.bytes.splice(head_at..start, head);
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
+        let body = self.body.as_ref().map(|body| body.bytes()).unwrap_or_default();
+        poll_write_both(cx, stream, &self.bytes, body)
+    }
+}
+
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.body.is_none()
+    }
+
+    /// Keeps what of the staging the socket did not take. Large messages are shared, not copied.
+    fn keep(&mut self, staging: &mut Staging, taken: usize) {
+        let body = staging.body.take();
+        let length = staging.bytes.len() + body.as_ref().map_or(0, |body| body.bytes().len());
+        if taken < length {
+            let rest = staging.bytes.get(taken..).unwrap_or_default();
+            self.position = taken.saturating_sub(staging.bytes.len());
+            self.bytes = rest.to_vec();
+            self.body = body;
+        }
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>> {
+        let body = self.body.as_ref().map(|body| body.bytes()).unwrap_or_default();
+        let length = self.bytes.len() + body.len();
+        let bytes = self.bytes.get(self.position..).unwrap_or_default();
+        let body = body.get(self.position.saturating_sub(self.bytes.len())..).unwrap_or_default();
+        let taken = std::task::ready!(poll_write_both(cx, stream, bytes, body))?;
+        self.position += taken;
+        if self.position >= length {
+            *self = Self::default();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn poll_write_both<S: AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    bytes: &[u8],
+    body: &[u8],
+) -> Poll<io::Result<usize>> {
+    let taken = if body.is_empty() {
+        Pin::new(stream).poll_write(cx, bytes)
+    } else {
+        Pin::new(stream).poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(body)])
+    };
+    match taken {
+        Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        other => other,
+    }
+}

@@ -1,0 +1,113 @@
+//! The HTTP part of a connection: one request, which becomes a WebSocket or gets an answer that says why not.
+
+mod origin;
+mod upgrade;
+
+use std::{cell::Cell, convert::Infallible, rc::Rc};
+
+use bytes::Bytes;
+use carillon_metrics::HandshakeFailure;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::settings::Settings;
+
+/// The path that the WebSocket is at.
+pub const WEBSOCKET_PATH: &str = "/ws";
+
+/// The smallest read buffer that hyper accepts.
+const MIN_HEAD_BYTES: usize = 8 << 10;
+
+/// A stream that became a WebSocket, and what the client had sent behind its request.
+pub(crate) struct Upgraded<S> {
+    pub(crate) stream: S,
+    pub(crate) early: Bytes,
+}
+
+/// Answers one request. `Err` tells why the connection does not go on as a WebSocket; the client has been told.
+///
+/// The caller bounds the time. Dropping the future drops the stream.
+pub(crate) async fn upgrade<S>(stream: S, settings: &Settings) -> Result<Upgraded<S>, HandshakeFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let outcome = Rc::new(Cell::new(Err(HandshakeFailure::HttpError)));
+    let service = service_fn(|request| {
+        let (response, result) = match answer(request, settings) {
+            Ok(response) => (response, Ok(())),
+            Err(refusal) => (refusal.response(), Err(refusal.failure)),
+        };
+        outcome.set(result);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        // The caller's deadline covers this and more.
+        .header_read_timeout(None)
+        .max_buf_size(settings.limits.max_http_head_bytes.max(MIN_HEAD_BYTES))
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown();
+    let parts = connection.await.map_err(|_| HandshakeFailure::HttpError)?;
+    outcome.get().map(|()| Upgraded { stream: parts.io.into_inner(), early: parts.read_buf })
+}
+
+/// The answer to a request that does not become a WebSocket.
+pub(crate) struct Refusal {
+    status: StatusCode,
+    /// Whole sentences, for the person who reads them.
+    text: String,
+    header: Option<(hyper::header::HeaderName, HeaderValue)>,
+    failure: HandshakeFailure,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, failure: HandshakeFailure, text: impl Into<String>) -> Self {
+        Self { status, text: text.into(), header: None, failure }
+    }
+
+    fn with_header(mut self, name: hyper::header::HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", self.text))));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // One request for each connection: nobody holds a slot by asking again and again.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some((name, value)) = &self.header {
+            headers.insert(name, value.clone());
+        }
+        response
+    }
+}
+
+fn answer(request: Request<Incoming>, settings: &Settings) -> Result<Response<Full<Bytes>>, Refusal> {
+    if request.uri().path() != WEBSOCKET_PATH {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            HandshakeFailure::NotFound,
+            format!("Nothing is at this path. This is a Carillon broker: its WebSocket is at {WEBSOCKET_PATH}."),
+        ));
+    }
+    if request.method() != Method::GET {
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            HandshakeFailure::BadUpgrade,
+            "A WebSocket is asked for with GET.",
+        )
+        .with_header(ALLOW, "GET"));
+    }
+    upgrade::check(&request)?;
+    origin::check(request.headers(), &settings.origins)?;
+    upgrade::accept(request)
+}

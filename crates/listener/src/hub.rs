@@ -1,0 +1,141 @@
+//! What the sessions of one shard share: the router, the publications on their way to the other shards, and the counts.
+//! It does no I/O and reads no clock.
+
+use std::sync::Arc;
+
+use carillon_metrics::{DropReason, ShardMetrics};
+use carillon_router::{ConnectionKey, Outgoing, Router, SubscribeError, UnsubscribeError};
+use carillon_wire::{
+    BrokerMessage, Topic,
+    broker_message::Delivery,
+    client_message::{Publish, Subscribe, Unsubscribe},
+};
+
+use crate::{clock::Moment, settings::Limits, shard::queue::Batch};
+
+/// The shard's part of the broker, without sockets.
+pub(crate) struct Hub {
+    router: Router,
+    metrics: Arc<ShardMetrics>,
+    /// Publications for the other shards; none where there are none.
+    batch: Option<Batch>,
+    /// Where a publication is encoded when there is no batch.
+    scratch: Vec<u8>,
+}
+
+impl Hub {
+    /// `has_peers`: whether there are other shards that need the publications too.
+    pub(crate) fn new(limits: &Limits, metrics: Arc<ShardMetrics>, has_peers: bool) -> Self {
+        let router = Router::new(carillon_router::Limits {
+            max_subscriptions: limits.max_subscriptions,
+            max_wildcards: limits.max_wildcards,
+            outbox_bytes: limits.outbox_bytes,
+            outbox_messages: limits.outbox_messages,
+        });
+        Self { router, metrics, batch: has_peers.then(Batch::default), scratch: Vec::new() }
+    }
+
+    pub(crate) fn connect(&mut self) -> ConnectionKey {
+        self.router.connect()
+    }
+
+    /// Forgets a connection; what still waits for it is counted as dropped.
+    pub(crate) fn disconnect(&mut self, key: ConnectionKey, reason: DropReason) {
+        let waiting = self.router.disconnect(key);
+        self.metrics.messages_dropped.of(reason).add(waiting);
+    }
+
+    pub(crate) fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>) -> Result<(), SubscribeError> {
+        self.router.subscribe(key, subscribe.id, subscribe.pattern, subscribe.overflow)
+    }
+
+    /// The reply is queued behind the subscription's last delivery.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        key: ConnectionKey,
+        unsubscribe: &Unsubscribe,
+    ) -> Result<(), UnsubscribeError> {
+        let mut reply = Vec::new();
+        BrokerMessage::Ok(unsubscribe.id).encode(&mut reply);
+        self.router.unsubscribe(key, unsubscribe.subscription, reply.into())
+    }
+
+    /// Gives a publication to this shard's subscribers, and keeps it for the other shards'.
+    pub(crate) fn publish(&mut self, publish: &Publish<'_>, moment: Moment) {
+        let delivery = BrokerMessage::Delivery(Delivery {
+            topic: publish.topic,
+            payload: publish.payload,
+            time_us: moment.unix_us,
+            headers: publish.headers,
+        });
+        self.metrics.messages_received.inc();
+        self.metrics.payload_bytes_received.add(publish.payload.len() as u64);
+        if let Some(batch) = &mut self.batch {
+            if batch.is_empty() {
+                batch.accepted_nanos = moment.nanos;
+            }
+            let bytes = batch.push(publish.topic.as_str(), |out| delivery.encode(out));
+            self.router.publish(publish.topic, moment.nanos, || bytes.into());
+        } else {
+            let scratch = &mut self.scratch;
+            self.router.publish(publish.topic, moment.nanos, || {
+                scratch.clear();
+                delivery.encode(scratch);
+                scratch.as_slice().into()
+            });
+        }
+    }
+
+    /// Gives what another shard accepted to this shard's subscribers.
+    pub(crate) fn deliver(&mut self, batch: &Batch) {
+        for (name, delivery) in batch.iter() {
+            // It was checked where it was accepted; a second look costs little beside a wrong topic.
+            if let Ok(topic) = Topic::new(name) {
+                self.router.publish(topic, batch.accepted_nanos, || delivery.into());
+            }
+        }
+    }
+
+    /// How large the batch for the other shards has become.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch.as_ref().map_or(0, Batch::size_bytes)
+    }
+
+    /// Takes what the other shards have to get, if there is anything.
+    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
+        self.batch.as_mut().filter(|batch| !batch.is_empty()).map(std::mem::take)
+    }
+
+    /// Size of the next thing in a connection's outbox, in bytes.
+    pub(crate) fn next_bytes(&self, key: ConnectionKey) -> Option<usize> {
+        self.router.next_bytes(key)
+    }
+
+    /// Takes the next thing out of a connection's outbox.
+    pub(crate) fn next(&mut self, key: ConnectionKey) -> Option<Outgoing> {
+        self.router.next(key)
+    }
+
+    /// Whether the router gave a connection up, because a subscription asked for that rather than for a loss.
+    pub(crate) fn is_overflowed(&self, key: ConnectionKey) -> bool {
+        self.router.is_overflowed(key)
+    }
+
+    /// Connections that have something to write or are to be closed since the last call are appended.
+    pub(crate) fn take_ready(&mut self, ready: &mut Vec<ConnectionKey>) {
+        self.router.take_ready(ready);
+    }
+
+    /// Shows the router's own counts in the metrics.
+    pub(crate) fn show_counts(&mut self) {
+        let counts = self.router.counts();
+        let metrics = &self.metrics;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.subscriptions.set(gauge(counts.subscriptions));
+        metrics.outbox_bytes.set(gauge(counts.outbox_bytes));
+        metrics.outbox_messages.set(gauge(counts.outbox_messages));
+        let dropped = self.router.take_dropped();
+        metrics.messages_dropped.of(DropReason::DropOldest).add(dropped.drop_oldest);
+        metrics.messages_dropped.of(DropReason::SlowConsumer).add(dropped.slow_consumer);
+    }
+}

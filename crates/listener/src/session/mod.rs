@@ -1,0 +1,225 @@
+//! The protocol of one connection, without its socket: what each message of a client does and how it is answered.
+//!
+//! ```text
+//!   ┌──────────────────┐ connect  ┌───────────┐
+//!   │ ExpectingConnect ├─────────▶│ Connected │
+//!   └────────┬─────────┘ welcome  └─────┬─────┘
+//!            │ anything else,           │ malformed bytes,
+//!            │ refused credentials      │ overflow, drain
+//!            ▼                          ▼
+//!         an Ending: the code and reason to close with
+//! ```
+
+pub(crate) mod ending;
+pub(crate) mod heartbeat;
+mod refusal;
+
+use carillon_metrics::ShardMetrics;
+use carillon_router::ConnectionKey;
+use carillon_wire::{
+    BrokerMessage, ClientMessage, CloseCode, DecodeError, ErrorCode, Id,
+    broker_message::{ErrorReply, Welcome},
+    client_message::{Connect, PUBLISH, Publish, Subscribe, Unsubscribe},
+};
+
+pub(crate) use ending::Ending;
+
+use self::{heartbeat::Heartbeat, refusal::count_refused};
+use crate::{clock::Moment, hub::Hub, settings::Settings};
+
+/// What the welcome says the server is.
+const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
+
+/// What waits to be told to one client, apart from its outbox. These are whole messages, back to back.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    /// May be sent at any moment.
+    pub(crate) now: Vec<u8>,
+    /// That publications were accepted: may be sent once they are in the queue of every shard.
+    pub(crate) when_queued: Vec<u8>,
+}
+
+impl Replies {
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.now.len() + self.when_queued.len()
+    }
+}
+
+/// What a session works with in one turn.
+pub(crate) struct Turn<'t> {
+    pub(crate) hub: &'t mut Hub,
+    pub(crate) settings: &'t Settings,
+    pub(crate) metrics: &'t ShardMetrics,
+    pub(crate) replies: &'t mut Replies,
+    pub(crate) moment: Moment,
+}
+
+/// The state of one client's conversation.
+#[derive(Debug)]
+pub(crate) struct Session {
+    key: ConnectionKey,
+    /// The connection's name in the log.
+    name: String,
+    state: State,
+    pub(crate) heartbeat: Heartbeat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    ExpectingConnect,
+    Connected,
+}
+
+impl Session {
+    pub(crate) fn new(key: ConnectionKey, name: String, heartbeat: Heartbeat) -> Self {
+        Self { key, name, state: State::ExpectingConnect, heartbeat }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state == State::Connected
+    }
+
+    /// Does what one message asks. An `Err` ends the connection; what was done before stands.
+    pub(crate) fn on_message(
+        &mut self,
+        message: Result<ClientMessage<'_>, DecodeError>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Ending> {
+        let message = match message {
+            Ok(message) => message,
+            Err(DecodeError::Refused(refused)) => {
+                count_refused(turn.metrics, refused.op == PUBLISH, refused.code);
+                turn.refuse(refused.id, refused.code, &refused.message);
+                return if self.is_connected() { Ok(()) } else { Err(connect_expected()) };
+            }
+            Err(DecodeError::Malformed(malformed)) => {
+                return Err(Ending::new(CloseCode::BadMessage, malformed.to_string()));
+            }
+        };
+        match (self.state, message) {
+            (State::ExpectingConnect, ClientMessage::Connect(connect)) => self.on_connect(&connect, turn),
+            (State::ExpectingConnect, other) => {
+                let refusal = "the first message must be connect";
+                turn.refuse(request_id(&other), ErrorCode::ConnectExpected, refusal);
+                turn.metrics.requests_refused.inc();
+                Err(connect_expected())
+            }
+            (State::Connected, message) => {
+                self.on_request(message, turn);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_request(&mut self, message: ClientMessage<'_>, turn: &mut Turn<'_>) {
+        match message {
+            ClientMessage::Publish(publish) => turn.publish(&publish),
+            ClientMessage::Subscribe(subscribe) => turn.subscribe(self.key, &subscribe),
+            ClientMessage::Unsubscribe(unsubscribe) => turn.unsubscribe(self.key, &unsubscribe),
+            ClientMessage::HeartbeatReply(number) => self.heartbeat.answered(number),
+            ClientMessage::Ping(id) => turn.reply(&BrokerMessage::Ok(id)),
+            ClientMessage::Connect(connect) => {
+                turn.metrics.requests_refused.inc();
+                turn.refuse(Some(connect.id), ErrorCode::AlreadyConnected, "the connection is already connected");
+            }
+            // The enum may grow before its request is served here.
+            other => {
+                turn.metrics.requests_refused.inc();
+                turn.refuse(request_id(&other), ErrorCode::Unsupported, "this broker does not offer this request");
+            }
+        }
+    }
+
+    fn on_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn<'_>) -> Result<(), Ending> {
+        let refusal = match (connect.token, turn.settings.anonymous) {
+            (None, true) => None,
+            (None, false) => Some("this broker lets no anonymous client in; connect with a token"),
+            (Some(_), _) => Some("this broker is not set up to check tokens, so it accepts none; connect without one"),
+        };
+        if let Some(refusal) = refusal {
+            turn.metrics.requests_refused.inc();
+            turn.refuse(Some(connect.id), ErrorCode::Unauthenticated, refusal);
+            return Err(Ending::new(CloseCode::Unauthenticated, refusal));
+        }
+        let limits = &turn.settings.limits;
+        let welcome = BrokerMessage::Welcome(Welcome {
+            id: connect.id,
+            connection: &self.name,
+            server: SERVER,
+            max_payload_bytes: limits.max_payload_bytes as u64,
+            max_message_bytes: limits.max_message_bytes as u64,
+            max_subscriptions: limits.max_subscriptions as u64,
+            max_wildcards: limits.max_wildcards as u64,
+            heartbeat_ms: u64::try_from(turn.settings.deadlines.heartbeat.as_millis()).unwrap_or(u64::MAX),
+        });
+        turn.reply(&welcome);
+        self.state = State::Connected;
+        tracing::debug!(connection = self.name, client = connect.client, "connected");
+        Ok(())
+    }
+}
+
+impl Turn<'_> {
+    fn publish(&mut self, publish: &Publish<'_>) {
+        let refusal = if publish.topic.is_reserved() {
+            Some((ErrorCode::ReservedTopic, "topics that start with `$` are the broker's own".to_owned()))
+        } else {
+            let bytes = publish.payload.len() + publish.headers.as_msgpack().len();
+            let allowed = self.settings.limits.max_payload_bytes;
+            (bytes > allowed).then(|| {
+                let text = format!("payload and headers have {bytes} bytes together; at most {allowed} are allowed");
+                (ErrorCode::PayloadTooLarge, text)
+            })
+        };
+        if let Some((code, text)) = refusal {
+            count_refused(self.metrics, true, code);
+            self.refuse(publish.id, code, &text);
+            return;
+        }
+        self.hub.publish(publish, self.moment);
+        if let Some(id) = publish.id {
+            BrokerMessage::Ok(id).encode(&mut self.replies.when_queued);
+        }
+    }
+
+    fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>) {
+        match self.hub.subscribe(key, subscribe) {
+            Ok(()) => self.reply(&BrokerMessage::Ok(subscribe.id)),
+            Err(error) => {
+                self.metrics.requests_refused.inc();
+                self.refuse(Some(subscribe.id), refusal::subscribe_code(&error), &error.to_string());
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, key: ConnectionKey, unsubscribe: &Unsubscribe) {
+        // When it is done, the outbox carries the reply, behind the last delivery.
+        if let Err(error) = self.hub.unsubscribe(key, unsubscribe) {
+            self.metrics.requests_refused.inc();
+            self.refuse(Some(unsubscribe.id), ErrorCode::UnknownSubscription, &error.to_string());
+        }
+    }
+
+    pub(crate) fn reply(&mut self, message: &BrokerMessage<'_>) {
+        message.encode(&mut self.replies.now);
+    }
+
+    fn refuse(&mut self, id: Option<Id>, code: ErrorCode, message: &str) {
+        self.reply(&BrokerMessage::Error(ErrorReply { id, code, message, retry_after_ms: None }));
+    }
+}
+
+fn connect_expected() -> Ending {
+    Ending::new(CloseCode::ConnectExpected, "the first message must be connect, and it must be valid")
+}
+
+fn request_id(message: &ClientMessage<'_>) -> Option<Id> {
+    match message {
+        ClientMessage::Connect(m) => Some(m.id),
+        ClientMessage::Publish(m) => m.id,
+        ClientMessage::Subscribe(m) => Some(m.id),
+        ClientMessage::Unsubscribe(m) => Some(m.id),
+        ClientMessage::Ping(id) => Some(*id),
+        _ => None,
+    }
+}

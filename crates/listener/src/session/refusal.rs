@@ -1,0 +1,30 @@
+//! How a refusal is told to the client, and how it is counted for the operator.
+
+use carillon_metrics::{RefusalReason, ShardMetrics};
+use carillon_router::SubscribeError;
+use carillon_wire::ErrorCode;
+
+pub(super) fn count_refused(metrics: &ShardMetrics, is_publication: bool, code: ErrorCode) {
+    if !is_publication {
+        metrics.requests_refused.inc();
+        return;
+    }
+    let reason = match code {
+        ErrorCode::InvalidTopic => RefusalReason::InvalidTopic,
+        ErrorCode::ReservedTopic => RefusalReason::ReservedTopic,
+        ErrorCode::PayloadTooLarge => RefusalReason::PayloadTooLarge,
+        ErrorCode::Forbidden => RefusalReason::Forbidden,
+        ErrorCode::Overloaded => RefusalReason::Overloaded,
+        _ => RefusalReason::BadRequest,
+    };
+    metrics.publications_refused.of(reason).inc();
+}
+
+pub(super) fn subscribe_code(error: &SubscribeError) -> ErrorCode {
+    match error {
+        SubscribeError::IdInUse { .. } => ErrorCode::IdInUse,
+        SubscribeError::TooManySubscriptions { .. } => ErrorCode::TooManySubscriptions,
+        SubscribeError::TooManyWildcards { .. } => ErrorCode::InvalidPattern,
+        _ => ErrorCode::Internal,
+    }
+}

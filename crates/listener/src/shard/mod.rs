@@ -1,0 +1,151 @@
+//! A shard: one thread with its own connections, subscription table and outboxes, which it shares with nobody.
+
+pub(crate) mod queue;
+mod thread;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+use carillon_metrics::{Phase, ShardMetrics};
+use carillon_router::ConnectionKey;
+use rand::Rng;
+
+pub(crate) use thread::{Placement, ShardHandle, Start};
+
+use self::queue::{Batch, Sender};
+use crate::{clock::Clock, connection::Staging, hub::Hub, settings::Settings, tls::Tls};
+
+/// What the connections of one shard share. All of it stays on the shard's thread.
+pub(crate) struct Shard {
+    index: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) tls: Tls,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) clock: Clock,
+    pub(crate) hub: RefCell<Hub>,
+    /// Where a connection unmasks what it reads.
+    pub(crate) read_scratch: RefCell<Vec<u8>>,
+    /// Where a connection gathers what it writes.
+    pub(crate) staging: RefCell<Staging>,
+    /// The connections' tasks, by their key's index.
+    wakers: RefCell<Vec<Option<Waker>>>,
+    ready: RefCell<Vec<ConnectionKey>>,
+    /// The queues of the other shards.
+    peers: Vec<Sender>,
+    is_draining: Cell<bool>,
+    opened: Cell<u64>,
+}
+
+impl Shard {
+    /// The connection's task, to be woken when its outbox fills.
+    pub(crate) fn register(&self, key: ConnectionKey, waker: &Waker) {
+        let mut wakers = self.wakers.borrow_mut();
+        let index = key.index();
+        if wakers.len() <= index {
+            wakers.resize(index + 1, None);
+        }
+        if let Some(slot) = wakers.get_mut(index) {
+            match slot {
+                Some(old) => old.clone_from(waker),
+                None => *slot = Some(waker.clone()),
+            }
+        }
+    }
+
+    pub(crate) fn unregister(&self, key: ConnectionKey) {
+        if let Some(slot) = self.wakers.borrow_mut().get_mut(key.index()) {
+            *slot = None;
+        }
+    }
+
+    /// Wakes the connections that what was just done has given something to write.
+    pub(crate) fn end_turn(&self) {
+        let mut hub = self.hub.borrow_mut();
+        let mut ready = self.ready.borrow_mut();
+        hub.take_ready(&mut ready);
+        hub.show_counts();
+        let wakers = self.wakers.borrow();
+        for key in ready.drain(..) {
+            if let Some(Some(waker)) = wakers.get(key.index()) {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Puts a batch into the queue of each other shard. What is returned is still to be waited for: a queue is full.
+    pub(crate) fn hand_over(&self, batch: Batch) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        let batch = Arc::new(batch);
+        let full: Vec<Sender> = self.peers.iter().filter(|peer| !peer.try_send(&batch)).cloned().collect();
+        if full.is_empty() {
+            return None;
+        }
+        self.metrics.shard_queue_waits.inc();
+        Some(Box::pin(async move {
+            for peer in full {
+                peer.send(&batch).await;
+            }
+        }))
+    }
+
+    /// A new name for the log: the shard, and a number that counts its connections.
+    pub(crate) fn connection_name(&self) -> String {
+        self.opened.set(self.opened.get() + 1);
+        format!("{}-{}", self.index, self.opened.get())
+    }
+
+    /// While the broker is being stopped: how long one client shall stay away, each its own time.
+    pub(crate) fn draining(&self) -> Option<Duration> {
+        let spread = self.settings.deadlines.return_spread;
+        self.is_draining.get().then(|| spread.mul_f64(rand::rng().random()))
+    }
+
+    fn begin_drain(&self) {
+        self.is_draining.set(true);
+        for waker in self.wakers.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Counts a connection in a phase, until the guard is dropped.
+    pub(crate) fn phase(&self, phase: Phase) -> PhaseGuard {
+        self.metrics.connections.of(phase).add(1);
+        PhaseGuard { metrics: Arc::clone(&self.metrics), phase }
+    }
+}
+
+/// A connection is counted in a phase while this is held.
+pub(crate) struct PhaseGuard {
+    metrics: Arc<ShardMetrics>,
+    phase: Phase,
+}
+
+impl Drop for PhaseGuard {
+    fn drop(&mut self) {
+        self.metrics.connections.of(self.phase).sub(1);
+    }
+}
+
+/// A place among the shard's connections, from accepting the socket to its end.
+pub(crate) struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    pub(crate) fn take(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(taken))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

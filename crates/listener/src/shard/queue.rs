@@ -1,0 +1,125 @@
+//! The bounded queue through which the other shards' publications reach a shard.
+//!
+//! What is bounded is bytes: a publishing connection that finds no room waits, and is not read on; nothing else waits.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Publications of one connection, encoded once, for one other shard after another.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    publications: Vec<Publication>,
+    /// When the first was accepted, in nanoseconds since the broker's start.
+    pub(crate) accepted_nanos: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Publication {
+    topic_bytes: usize,
+    delivery_bytes: usize,
+}
+
+impl Batch {
+    /// Appends a publication; `encode` appends the delivery to what it is given.
+    pub(crate) fn push(&mut self, topic: &str, encode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        self.bytes.extend_from_slice(topic.as_bytes());
+        let start = self.bytes.len();
+        encode(&mut self.bytes);
+        let delivery = self.bytes.get(start..).unwrap_or_default();
+        self.publications.push(Publication { topic_bytes: topic.len(), delivery_bytes: delivery.len() });
+        delivery
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.publications.is_empty()
+    }
+
+    /// What the batch weighs in a queue.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.publications.len() * size_of::<Publication>()
+    }
+
+    /// Topic and delivery of each publication, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.publications.iter().map_while(move |publication| {
+            let topic = rest.split_off(..publication.topic_bytes)?;
+            let delivery = rest.split_off(..publication.delivery_bytes)?;
+            Some((std::str::from_utf8(topic).ok()?, delivery))
+        })
+    }
+}
+
+/// A batch in a queue; it gives its room back when it is dropped.
+pub(crate) struct Queued {
+    pub(crate) batch: Arc<Batch>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The sending end, one for all other shards.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    room: Arc<Semaphore>,
+    capacity: usize,
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+/// The receiving end, the shard's own.
+pub(crate) struct Receiver {
+    room: Arc<Semaphore>,
+    capacity: usize,
+    queue: mpsc::UnboundedReceiver<Queued>,
+}
+
+/// A queue that holds this many bytes.
+pub(crate) fn bounded(capacity_bytes: usize) -> (Sender, Receiver) {
+    let capacity = capacity_bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+    let room = Arc::new(Semaphore::new(capacity));
+    // Unbounded in itself: no batch enters it without room.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Sender { room: Arc::clone(&room), capacity, queue: sender }, Receiver { room, capacity, queue: receiver })
+}
+
+impl Sender {
+    /// Puts a batch into the queue if there is room now.
+    pub(crate) fn try_send(&self, batch: &Arc<Batch>) -> bool {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.weight(batch)) {
+            Ok(room) => {
+                self.push(batch, room);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Waits for room, first come first served. Dropped before it is ready, it has sent nothing.
+    pub(crate) async fn send(&self, batch: &Arc<Batch>) {
+        // The semaphore is never closed.
+        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(self.weight(batch)).await {
+            self.push(batch, room);
+        }
+    }
+
+    /// A batch that is larger than the whole queue takes all of it.
+    fn weight(&self, batch: &Batch) -> u32 {
+        u32::try_from(batch.size_bytes().min(self.capacity)).unwrap_or(u32::MAX)
+    }
+
+    fn push(&self, batch: &Arc<Batch>, room: OwnedSemaphorePermit) {
+        // A shard that is gone takes no connections' messages either: the broker is stopping.
+        let _ = self.queue.send(Queued { batch: Arc::clone(batch), _room: room });
+    }
+}
+
+impl Receiver {
+    pub(crate) async fn receive(&mut self) -> Option<Queued> {
+        self.queue.recv().await
+    }
+
+    /// Bytes that wait now.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.capacity - self.room.available_permits().min(self.capacity)
+    }
+}

@@ -1,0 +1,158 @@
+//! The thread of a shard: starts it, gives it sockets, and stops it.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{SocketAddr, TcpStream},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use carillon_metrics::ShardMetrics;
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, watch},
+    time::{Duration, Instant, timeout},
+};
+
+use super::{Seat, Shard, queue};
+use crate::{clock::Clock, connection, hub::Hub, settings::Settings, tls::Tls};
+
+/// How often the shard looks whether its last connection has gone, while it drains.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// What a shard starts from.
+pub(crate) struct Start {
+    pub(crate) index: usize,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) tls: Tls,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) origin: Instant,
+    pub(crate) inbox: queue::Receiver,
+    pub(crate) peers: Vec<queue::Sender>,
+    /// Turns true when the broker is being stopped.
+    pub(crate) drain: watch::Receiver<bool>,
+}
+
+/// A running shard, as the rest of the broker sees it.
+pub(crate) struct ShardHandle {
+    pub(crate) placement: Placement,
+    thread: JoinHandle<()>,
+}
+
+/// Where the acceptor puts sockets.
+#[derive(Clone)]
+pub(crate) struct Placement {
+    sockets: mpsc::UnboundedSender<(TcpStream, SocketAddr, Seat)>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Placement {
+    /// Connections that the shard has or was given.
+    pub(crate) fn connections(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Gives the shard a socket. The queue is bounded by the limit on connections, which the acceptor keeps.
+    pub(crate) fn place(&self, socket: TcpStream, peer: SocketAddr) {
+        // A shard that is gone closes the socket by dropping it: the broker is stopping.
+        let _ = self.sockets.send((socket, peer, Seat::take(&self.taken)));
+    }
+}
+
+impl ShardHandle {
+    /// Starts the shard's thread.
+    pub(crate) fn start(start: Start) -> io::Result<Self> {
+        let (sockets, placed) = mpsc::unbounded_channel();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let placement = Placement { sockets, taken: Arc::clone(&taken) };
+        let runtime_ready = std::thread::Builder::new().name(format!("carillon-shard-{}", start.index));
+        let thread = runtime_ready.spawn(move || {
+            // Without a runtime there is nothing to serve with; the acceptor finds the shard gone.
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(run(start, placed, taken)),
+                Err(error) => tracing::error!(%error, "a shard cannot start"),
+            }
+        })?;
+        Ok(Self { placement, thread })
+    }
+
+    /// Waits for the thread's end. Call after the drain was asked for; blocks.
+    pub(crate) fn join(self) {
+        // A panic of the thread has been reported by the panic hook.
+        let _ = self.thread.join();
+    }
+}
+
+async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAddr, Seat)>, taken: Arc<AtomicUsize>) {
+    let mut drain = start.drain;
+    let shard = Rc::new(Shard {
+        index: start.index,
+        tls: start.tls,
+        clock: Clock::new(start.origin),
+        hub: RefCell::new(Hub::new(&start.settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
+        settings: start.settings,
+        metrics: start.metrics,
+        read_scratch: RefCell::default(),
+        staging: RefCell::default(),
+        wakers: RefCell::default(),
+        ready: RefCell::default(),
+        peers: start.peers,
+        is_draining: Cell::new(false),
+        opened: Cell::new(0),
+    });
+    let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
+    tokio::task::spawn_local(receive_batches(Rc::clone(&shard), start.inbox));
+    // An error means that the broker's handle is gone, which asks for the same.
+    let _ = drain.wait_for(|drain| *drain).await;
+    accepting.abort();
+    shard.begin_drain();
+    let all_gone = async {
+        while taken.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    if timeout(shard.settings.deadlines.drain, all_gone).await.is_err() {
+        tracing::warn!(
+            connections = taken.load(Ordering::Relaxed),
+            "the drain's deadline has come before all had left"
+        );
+    }
+}
+
+async fn seat_sockets(
+    shard: Rc<Shard>,
+    mut placed: mpsc::UnboundedReceiver<(TcpStream, SocketAddr, Seat)>,
+    drain: watch::Receiver<bool>,
+) {
+    while let Some((socket, peer, seat)) = placed.recv().await {
+        shard.metrics.connections_opened.inc();
+        match tokio::net::TcpStream::from_std(socket) {
+            Ok(tcp) => {
+                let mut drain = drain.clone();
+                let shard = Rc::clone(&shard);
+                tokio::task::spawn_local(async move {
+                    // A drain does not wait for who has not come in yet.
+                    tokio::select! {
+                        () = connection::open(tcp, peer, shard, seat) => {}
+                        _ = drain.wait_for(|drain| *drain) => {}
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a socket could not be watched"),
+        }
+    }
+}
+
+async fn receive_batches(shard: Rc<Shard>, mut inbox: queue::Receiver) {
+    while let Some(queued) = inbox.receive().await {
+        shard.hub.borrow_mut().deliver(&queued.batch);
+        shard.end_turn();
+        drop(queued);
+        shard.metrics.shard_queue_bytes.set(i64::try_from(inbox.waiting_bytes()).unwrap_or(i64::MAX));
+    }
+}

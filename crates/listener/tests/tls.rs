@@ -1,0 +1,121 @@
+//! Certificates and keys: which are read, what broken ones are told, and what a reload changes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "in a test a panic is the message"
+)]
+
+mod support;
+
+use std::{fs, io::Write, sync::Arc};
+
+use carillon_listener::{
+    Listener, StartError, Tls,
+    tls::{CertificateError, TlsError},
+};
+use carillon_metrics::{BrokerMetrics, ShardMetrics, TlsHandshake};
+use rustls::ProtocolVersion;
+use support::{Broker, client_config, self_signed, settings, write_files};
+
+fn certificate_error(certificate: &str, key: &str) -> (CertificateError, String) {
+    let files = write_files(certificate, key);
+    match Tls::from_files(&files.certificate, &files.key) {
+        Err(TlsError::Certificate(error)) => {
+            let text = error.to_string();
+            (error, text)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn broken_files_are_named_with_what_is_wrong() {
+    let (certificate, key) = self_signed();
+    let (_, other_key) = self_signed();
+    let cases = [
+        (certificate_error(&certificate, &other_key), "key.pem is not the key of the certificate in"),
+        (certificate_error("", &key), "certificate.pem: has no certificate"),
+        (certificate_error(&certificate, ""), "key.pem: has 0 private keys"),
+        (certificate_error(&certificate, &format!("{key}{other_key}")), "key.pem: has 2 private keys"),
+        (certificate_error("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", &key), "is not valid PEM"),
+        (certificate_error(&certificate, &certificate), "key.pem: has 0 private keys"),
+    ];
+    for ((_, text), expected) in cases {
+        assert!(text.contains(expected), "{text}");
+    }
+    let missing = Tls::from_files("/nowhere/certificate.pem", "/nowhere/key.pem").unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/certificate.pem: cannot be read"), "{missing}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let broker = Broker::start(settings());
+    let taken = carillon_listener::Settings { listen: broker.address, ..settings() };
+    let metrics = [Arc::new(ShardMetrics::default())];
+    let started = Listener::start(taken, &broker.tls, Arc::new(BrokerMetrics::new("test", vec![])), &metrics);
+    match started.map(|listener| listener.address()) {
+        Err(error @ StartError::Bind { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains(&broker.address.to_string()) && text.contains("another program"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reload_is_for_new_connections_and_a_broken_file_keeps_the_old() {
+    let broker = Broker::start(settings());
+    let mut before = broker.client();
+    let (certificate, key) = self_signed();
+
+    fs::write(&broker.files.certificate, &certificate).unwrap();
+    assert!(matches!(broker.tls.reload(), Err(CertificateError::Mismatch { .. })));
+    broker.client().ping();
+
+    fs::write(&broker.files.key, &key).unwrap();
+    broker.tls.reload().unwrap();
+    before.ping();
+    let mut refused = broker.tls_stream();
+    assert!(refused.write_all(b"x").and_then(|()| refused.flush()).is_err(), "the old certificate is still served");
+    let mut accepted = broker.tls_stream_with(&client_config(&broker.tls));
+    accepted.write_all(b"x").and_then(|()| accepted.flush()).unwrap();
+}
+
+#[test]
+fn sessions_are_resumed_with_tickets_also_after_a_reload() {
+    let broker = Broker::start(settings());
+    broker.client().ping();
+    broker.tls.reload().unwrap();
+    broker.client().ping();
+    assert_eq!(broker.count(|shard| shard.tls_handshakes.of(TlsHandshake::Full).get()), 1);
+    assert_eq!(broker.count(|shard| shard.tls_handshakes.of(TlsHandshake::Resumed).get()), 1);
+}
+
+#[test]
+fn tls_1_3_with_post_quantum_key_exchange_comes_first_and_1_2_is_there() {
+    let broker = Broker::start(settings());
+    let mut client = broker.client();
+    client.ping();
+    assert_eq!(client.stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    assert_eq!(client.stream.conn.alpn_protocol(), None, "none was offered");
+    let group = client.stream.conn.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
+    assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
+
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(broker.tls.chain().remove(0)).unwrap();
+    let mut old = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    old.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut stream = broker.tls_stream_with(&Arc::new(old));
+    stream.write_all(support::upgrade_request("").as_bytes()).unwrap();
+    assert!(support::read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    assert_eq!(stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+    assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+}

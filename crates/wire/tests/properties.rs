@@ -1,0 +1,184 @@
+//! Properties of the codec that hold for every input, not only for the test vectors.
+
+#![allow(clippy::indexing_slicing, reason = "a test that indexes beyond the end fails, as it shall")]
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "support/generate.rs"]
+mod generate;
+
+use carillon_wire::{
+    BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, MAX_DEPTH, Malformed, client_message as client,
+    decode::{broker_messages, client_messages},
+    headers::HeadersBuf,
+};
+use generate::{any_bytes, encoded, ids, parts};
+use proptest::prelude::*;
+
+/// Tells whether `part` lies inside `whole` in memory; an empty slice may point anywhere.
+fn is_slice_of(part: &[u8], whole: &[u8]) -> bool {
+    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+    part.is_empty() || (whole.start <= part.start && part.end <= whole.end)
+}
+
+proptest! {
+    #[test]
+    fn client_messages_survive_the_wire(parts in parts()) {
+        for message in parts.client_messages() {
+            let bytes = encoded(|out| message.encode(out));
+            prop_assert_eq!(client_messages(&bytes).collect::<Vec<_>>(), [Ok(message)]);
+        }
+    }
+
+    #[test]
+    fn broker_messages_survive_the_wire(parts in parts()) {
+        for message in parts.broker_messages() {
+            let bytes = encoded(|out| message.encode(out));
+            prop_assert_eq!(broker_messages(&bytes).collect::<Vec<_>>(), [Ok(message)]);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_its_messages_one_by_one(first in parts(), second in parts()) {
+        let messages = [first.client_messages(), second.client_messages()].concat();
+        let batch = encoded(|out| messages.iter().for_each(|message| message.encode(out)));
+        prop_assert_eq!(client_messages(&batch).collect::<Result<Vec<_>, _>>(), Ok(messages));
+        let messages = [first.broker_messages(), second.broker_messages()].concat();
+        let batch = encoded(|out| messages.iter().for_each(|message| message.encode(out)));
+        prop_assert_eq!(broker_messages(&batch).collect::<Result<Vec<_>, _>>(), Ok(messages));
+    }
+
+    #[test]
+    fn what_stands_before_a_cut_message_holds(parts in parts(), at in any::<prop::sample::Index>()) {
+        let messages = parts.client_messages();
+        let mut batch = Vec::new();
+        let ends: Vec<_> = messages.iter().map(|message| { message.encode(&mut batch); batch.len() }).collect();
+        let cut = at.index(batch.len());
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        let found: Vec<_> = client_messages(&batch[..cut]).collect();
+        let (held, after) = found.split_at(whole);
+        prop_assert_eq!(held, messages[..whole].iter().copied().map(Ok).collect::<Vec<_>>());
+        // A cut between two messages leaves nothing over, unless there is nothing at all.
+        let expected = match cut {
+            0 => vec![Err(DecodeError::Malformed(Malformed::Empty))],
+            _ if ends.contains(&cut) => vec![],
+            _ => vec![Err(DecodeError::Malformed(Malformed::Truncated))],
+        };
+        prop_assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn a_refused_message_stops_none_behind_it(parts in parts(), op in 12..64_u8, id in ids()) {
+        let messages = parts.client_messages();
+        let refused = encoded(|out| {
+            drop(rmp::encode::write_array_len(out, 2));
+            drop(rmp::encode::write_uint(out, op.into()));
+            drop(rmp::encode::write_uint(out, id.get()));
+        });
+        let mut batch = refused;
+        messages.iter().for_each(|message| message.encode(&mut batch));
+        let mut found = client_messages(&batch);
+        match found.next() {
+            Some(Err(DecodeError::Refused(refused))) => {
+                prop_assert_eq!((refused.op, refused.id, refused.code), (op, Some(id), ErrorCode::UnknownOp));
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+        prop_assert_eq!(found.collect::<Result<Vec<_>, _>>(), Ok(messages));
+    }
+
+    #[test]
+    fn rest_goes_on_where_the_iterator_stopped(bytes in any_bytes(), steps in 0..5_usize) {
+        let whole: Vec<_> = client_messages(&bytes).collect();
+        let mut stopped = client_messages(&bytes);
+        let mut pieces: Vec<_> = stopped.by_ref().take(steps).collect();
+        if pieces.len() < whole.len() {
+            pieces.extend(client_messages(stopped.rest()));
+        } else {
+            prop_assert!(stopped.rest().is_empty());
+        }
+        prop_assert_eq!(pieces, whole);
+    }
+
+    #[test]
+    fn any_bytes_decode_to_an_end(bytes in any_bytes()) {
+        // Each message takes two bytes at least, and only the last one found may be malformed.
+        let from_client: Vec<_> = client_messages(&bytes).collect();
+        prop_assert!(from_client.len() <= bytes.len() / 2 + 1);
+        let malformed = |found: &Result<_, _>| matches!(found, Err(DecodeError::Malformed(_)));
+        prop_assert!(!from_client.iter().rev().skip(1).any(malformed));
+        prop_assert!(broker_messages(&bytes).count() <= bytes.len() / 2 + 1);
+    }
+
+    #[test]
+    fn what_decodes_is_encoded_to_the_same_meaning(bytes in any_bytes()) {
+        for message in client_messages(&bytes).flatten() {
+            let again = encoded(|out| message.encode(out));
+            prop_assert_eq!(client_messages(&again).collect::<Vec<_>>(), [Ok(message)]);
+        }
+        for message in broker_messages(&bytes).flatten() {
+            let again = encoded(|out| message.encode(out));
+            prop_assert_eq!(broker_messages(&again).collect::<Vec<_>>(), [Ok(message)]);
+        }
+    }
+
+    #[test]
+    fn errors_stay_short_whatever_was_sent(name in "\\PC{0,400}", topic_is_it in any::<bool>()) {
+        let bytes = encoded(|out| {
+            drop(rmp::encode::write_array_len(out, 3));
+            drop(rmp::encode::write_uint(out, if topic_is_it { client::PUBLISH } else { client::SUBSCRIBE }.into()));
+            drop(rmp::encode::write_uint(out, 1));
+            drop(rmp::encode::write_str(out, &name));
+        });
+        if let Some(Err(DecodeError::Refused(refused))) = client_messages(&bytes).next() {
+            prop_assert!(refused.message.chars().count() <= 800, "{}", refused.message.len());
+            prop_assert!(!refused.message.contains(char::is_control), "{:?}", refused.message);
+        }
+    }
+
+    #[test]
+    fn payloads_and_headers_are_slices_of_the_input(parts in parts()) {
+        for message in parts.client_messages() {
+            let bytes = encoded(|out| message.encode(out));
+            if let Some(Ok(ClientMessage::Publish(found))) = client_messages(&bytes).next() {
+                prop_assert!(is_slice_of(found.payload, &bytes));
+                prop_assert!(is_slice_of(found.headers.as_msgpack(), &bytes));
+                prop_assert!(is_slice_of(found.topic.as_str().as_bytes(), &bytes));
+            }
+        }
+        for message in parts.broker_messages() {
+            let bytes = encoded(|out| message.encode(out));
+            if let Some(Ok(BrokerMessage::Delivery(found))) = broker_messages(&bytes).next() {
+                prop_assert!(is_slice_of(found.payload, &bytes));
+                prop_assert!(is_slice_of(found.headers.as_msgpack(), &bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_what_was_put_in(pairs in prop::collection::btree_map(".{0,40}", ".{0,300}", 0..20)) {
+        let owned = HeadersBuf::from_iter(pairs.clone());
+        let found: Vec<_> = owned.as_headers().iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        for (key, value) in &pairs {
+            prop_assert_eq!(owned.as_headers().get(key), Some(value.as_str()));
+        }
+        prop_assert_eq!(found, pairs.into_iter().collect::<Vec<_>>());
+        prop_assert_eq!(Headers::from_msgpack(owned.as_headers().as_msgpack()).is_ok(), !owned.as_headers().is_empty());
+    }
+}
+
+/// A ping whose later field nests so many arrays in each other.
+fn ping_with_depth(arrays: usize) -> Vec<u8> {
+    [vec![0x93, client::PING, 0x01], vec![0x91; arrays - 1], vec![0x90]].concat()
+}
+
+#[test]
+fn messages_nest_8_deep_and_no_deeper() {
+    let allowed = ping_with_depth(MAX_DEPTH - 1);
+    assert_eq!(client_messages(&allowed).collect::<Vec<_>>(), [Ok(ClientMessage::Ping(1.into()))]);
+    for arrays in [MAX_DEPTH, MAX_DEPTH + 1, 1_000_000] {
+        let too_deep = ping_with_depth(arrays);
+        let found: Vec<_> = client_messages(&too_deep).collect();
+        assert_eq!(found, [Err(DecodeError::Malformed(Malformed::TooDeep))], "{arrays} arrays");
+    }
+    assert_eq!(MAX_DEPTH, 8);
+}
