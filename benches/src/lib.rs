@@ -1,1 +1,10 @@
-//! x
+//! What Carillon's benchmarks share: a lean subscriber that keeps no message, and a look at the broker's process.
+//!
+//! The load comes from its own process and counts every delivery; a run in which one is missing, or comes twice or out of
+//! order, fails. The figures are of the broker's process alone, from `/proc`, so they do not depend on what the load
+//! costs. `docs/benchmarks.md` tells how they were got.
+//!
+//! Start with the program `load`.
+
+pub mod connection;
+pub mod process;

@@ -65,9 +65,37 @@ fn every_route_answers() {
     assert_eq!(body(&ask(&admin, "GET /healthz", "")), "ok\n");
     let routes = ask(&admin, "GET /", "");
     assert!(["/metrics", "/healthz", "/readyz"].iter().all(|route| body(&routes).contains(route)), "{routes}");
+    assert!(!body(&routes).contains("/watch"), "{routes}");
     let missing = ask(&admin, "GET /metric", "");
     assert_eq!(status(&missing), "404");
     assert!(body(&missing).contains("/metrics"));
+}
+
+#[test]
+fn page_is_there_only_where_it_is_offered() {
+    let (admin, _) = start(loopback()).unwrap();
+    assert_eq!(status(&ask(&admin, "GET /watch", "")), "404");
+    admin.offer_watch(SocketAddr::from(([127, 0, 0, 1], 18443)));
+    assert!(body(&ask(&admin, "GET /", "")).contains("/watch"));
+    let page = ask(&admin, "GET /watch", "");
+    assert_eq!(status(&page), "200");
+    assert!(page.contains("content-type: text/html; charset=utf-8\r\n"), "{page}");
+    assert!(body(&page).contains("\"wss://localhost:18443/ws\""), "{page}");
+    assert!(!body(&page).contains("{nonce}"), "{page}");
+}
+
+#[test]
+fn page_has_a_new_nonce_each_time() {
+    let (admin, _) = start(loopback()).unwrap();
+    admin.offer_watch(SocketAddr::from(([127, 0, 0, 1], 18443)));
+    let nonces = [(); 2].map(|()| {
+        let page = ask(&admin, "GET /watch", "");
+        let (_, after) = page.split_once("script-src 'nonce-").unwrap();
+        let nonce = after.split('\'').next().unwrap().to_owned();
+        assert_eq!(body(&page).matches(&format!("nonce=\"{nonce}\"")).count(), 2, "{page}");
+        nonce
+    });
+    assert_ne!(nonces[0], nonces[1]);
 }
 
 #[test]
@@ -162,7 +190,7 @@ fn closed(mut stream: TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-const NEVER: Duration = Duration::from_secs(3_600);
+const NEVER: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_millis(20);
 
 #[test]

@@ -50,8 +50,7 @@ impl Endpoint {
                 None => target.to_owned(),
             },
         };
-        let authority =
-            if port == DEFAULT_PORT { in_brackets.to_owned() } else { format!("{in_brackets}:{port}") };
+        let authority = if port == DEFAULT_PORT { in_brackets.to_owned() } else { format!("{in_brackets}:{port}") };
         Ok(Self { host, port, server_name, target, authority })
     }
 }

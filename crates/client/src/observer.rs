@@ -84,8 +84,8 @@ impl Observer {
         }
     }
 
-    pub(crate) fn tell(&self, notice: Notice) {
-        match &notice {
+    pub(crate) fn tell(&self, notice: &Notice) {
+        match notice {
             Notice::Disconnected { cause: ConnectionLost::ClosedByApplication, .. } => return,
             Notice::Disconnected { cause, retry_in: Some(wait) } => {
                 tracing::warn!("{cause}; connecting again in {wait:.1?}");
@@ -100,8 +100,10 @@ impl Observer {
                 tracing::warn!("connected again after {downtime:.1?}");
             }
             Notice::PublicationRefused(refusal) => {
-                self.publications_refused.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!("a publication was refused: {refusal}");
+                // One line tells the operator; a line for each could fill a disk.
+                if self.publications_refused.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!("a publication was refused, and further ones will only be counted: {refusal}");
+                }
             }
             Notice::PublicationsDiscarded { count, cause } => {
                 self.publications_discarded.fetch_add(*count, Ordering::Relaxed);
@@ -109,7 +111,7 @@ impl Observer {
             }
         }
         if let Some(handler) = &self.handler {
-            handler(&notice);
+            handler(notice);
         }
     }
 }

@@ -38,7 +38,12 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(key: SubscriptionKey, commands: Commands, bound_bytes: usize, drained: Arc<Notify>) -> (Self, Sink) {
+    pub(crate) fn new(
+        key: SubscriptionKey,
+        commands: Commands,
+        bound_bytes: usize,
+        drained: Arc<Notify>,
+    ) -> (Self, Sink) {
         let level = Arc::new(Level { bytes: AtomicUsize::new(0), bound_bytes, drained });
         let (sender, events) = mpsc::unbounded_channel();
         (Self { events, level: Arc::clone(&level), key, commands }, Sink { events: sender, level })

@@ -1,5 +1,7 @@
 //! What decoding allocates: nothing for what is valid, and never by a length that the peer declared.
 
+#![allow(clippy::indexing_slicing, reason = "a test that indexes beyond the end fails, as it shall")]
+
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 

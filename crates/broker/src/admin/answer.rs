@@ -1,6 +1,9 @@
 //! What each route answers.
 
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use carillon_metrics::{CONTENT_TYPE, Exporter};
 use http_body_util::Full;
@@ -11,10 +14,11 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 
-use super::Readiness;
+use super::{Readiness, watch};
 use crate::config::Secret;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const WATCH_ROUTE: &str = "/watch    a page that shows what the broker delivers\n";
 const ROUTES: &str = "\
 /metrics  all that is counted, for Prometheus
 /healthz  200 while the process lives
@@ -27,6 +31,8 @@ pub(super) struct Answers {
     pub(super) exporter: Exporter,
     pub(super) readiness: Arc<Readiness>,
     pub(super) token: Option<Secret>,
+    /// Where the page at `/watch` connects; without it, there is no such page.
+    pub(super) watched: Arc<OnceLock<SocketAddr>>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -41,11 +47,12 @@ impl Answers {
             return answer;
         }
         let route: fn(&Self) -> Answer = match request.uri().path() {
-            "/" => |_| text(StatusCode::OK, ROUTES),
+            "/" => |answers| text(StatusCode::OK, answers.routes()),
             "/metrics" => Self::metrics,
             "/healthz" => |_| text(StatusCode::OK, "ok\n"),
             "/readyz" => Self::ready,
-            _ => return text(StatusCode::NOT_FOUND, format!("there is no such route; there are:\n{ROUTES}")),
+            "/watch" => Self::watch,
+            _ => return self.missing(),
         };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed here\n");
@@ -53,6 +60,15 @@ impl Answers {
             return answer;
         }
         route(self)
+    }
+
+    fn missing(&self) -> Answer {
+        text(StatusCode::NOT_FOUND, format!("there is no such route; there are:\n{}", self.routes()))
+    }
+
+    fn routes(&self) -> String {
+        let watch = if self.watched.get().is_some() { WATCH_ROUTE } else { "" };
+        format!("{ROUTES}{watch}")
     }
 
     fn allows<B>(&self, request: &Request<B>) -> bool {
@@ -76,6 +92,10 @@ impl Answers {
         }
     }
 
+    fn watch(&self) -> Answer {
+        self.watched.get().map_or_else(|| self.missing(), |&broker| watch::page(broker))
+    }
+
     fn ready(&self) -> Answer {
         let reasons = self.readiness.reasons();
         if reasons.is_empty() {
@@ -86,11 +106,11 @@ impl Answers {
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     with_type(status, TEXT, body)
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE_HEADER, HeaderValue::from_static(content_type));

@@ -10,15 +10,17 @@
 //! | `/metrics` | Prometheus' text format |
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 while the broker takes connections, else 503 with the reasons |
+//! | `/watch` | a page that shows what the broker delivers, where [`AdminListener::offer_watch`] was called |
 
 mod answer;
 mod readiness;
 mod serve;
+mod watch;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -85,6 +87,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct AdminListener {
     address: SocketAddr,
+    watched: Arc<OnceLock<SocketAddr>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -100,12 +103,20 @@ impl AdminListener {
             bind(settings.address).map_err(|source| StartError::Bind { address: settings.address, source })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (stop, stopped) = oneshot::channel();
-        let answers = answer::Answers { exporter, readiness, token: settings.token.clone() };
+        let watched = Arc::new(OnceLock::new());
+        let answers =
+            answer::Answers { exporter, readiness, token: settings.token.clone(), watched: Arc::clone(&watched) };
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || runtime.block_on(serve::serve(listener, settings, answers, stopped)))
             .map_err(StartError::Thread)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, watched, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Serves the page at `/watch` from now on, for development; it connects to the port of `broker` on this machine.
+    pub fn offer_watch(&self, broker: SocketAddr) {
+        // A second call changes nothing: the broker does not move.
+        let _ = self.watched.set(broker);
     }
 
     /// The address that is listened on, with the port that was taken.

@@ -15,14 +15,17 @@ use rcgen::{
 
 use super::{DevCertificates, MakeError, inspect};
 
-const DAY: Duration = Duration::from_secs(86_400);
-const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+const AUTHORITY_LIFE: Duration = days(3_650);
 /// Browsers refuse server certificates of more than 398 days.
-const SERVER_LIFE: Duration = Duration::from_secs(397 * 86_400);
+const SERVER_LIFE: Duration = days(397);
 /// What ends sooner is made anew.
-const RENEW_AHEAD: Duration = Duration::from_secs(30 * 86_400);
+const RENEW_AHEAD: Duration = days(30);
 /// For clients whose clocks are behind.
-const CLOCK_SKEW: Duration = DAY;
+const CLOCK_SKEW: Duration = days(1);
+
+pub(super) const fn days(count: u32) -> Duration {
+    Duration::from_hours(24).saturating_mul(count)
+}
 
 /// The names that every development certificate is good for.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use carillon_listener::tls::Tls;
 use rustls::{
@@ -7,9 +7,7 @@ use rustls::{
 };
 use tempfile::TempDir;
 
-use super::*;
-
-const DAY: Duration = Duration::from_secs(86_400);
+use super::{make::days, *};
 
 fn made(hosts: &[&str]) -> (TempDir, DevCertificates) {
     let directory = tempfile::tempdir().unwrap();
@@ -88,7 +86,7 @@ fn files_say_what_they_were_made_for() {
     let [server] = read_chain(&files.certificate).unwrap().try_into().unwrap();
     assert_eq!(server.names, ["localhost", "127.0.0.1", "::1", "broker.test"]);
     assert!(!server.is_ca);
-    assert!(server.not_after.duration_since(server.not_before).unwrap() <= 397 * DAY);
+    assert!(server.not_after.duration_since(server.not_before).unwrap() <= days(397));
     assert!(server.not_after_seconds() > 1_700_000_000);
     let [ca] = read_chain(&files.ca).unwrap().try_into().unwrap();
     assert!(ca.is_ca);
@@ -119,9 +117,9 @@ fn what_is_whole_is_left_as_it_is() {
 fn server_certificate_near_its_end_is_renewed_under_the_same_authority() {
     let (directory, files) = made(&[]);
     let [ca, _, certificate, _] = contents(&files);
-    DevCertificates::ensure(directory.path(), SystemTime::now() + 360 * DAY).unwrap();
+    DevCertificates::ensure(directory.path(), SystemTime::now() + days(360)).unwrap();
     assert_eq!(contents(&files)[2], certificate, "still 36 days to go");
-    DevCertificates::ensure(directory.path(), SystemTime::now() + 370 * DAY).unwrap();
+    DevCertificates::ensure(directory.path(), SystemTime::now() + days(370)).unwrap();
     assert_ne!(contents(&files)[2], certificate);
     assert_eq!(contents(&files)[0], ca);
     handshake(&files, "localhost").unwrap_err();
@@ -131,7 +129,7 @@ fn server_certificate_near_its_end_is_renewed_under_the_same_authority() {
 fn authority_near_its_end_is_replaced_with_all_it_issued() {
     let (directory, files) = made(&[]);
     let before = contents(&files);
-    DevCertificates::ensure(directory.path(), SystemTime::now() + 3_640 * DAY).unwrap();
+    DevCertificates::ensure(directory.path(), SystemTime::now() + days(3_640)).unwrap();
     let after = contents(&files);
     assert!(before.iter().zip(&after).all(|(before, after)| before != after));
 }

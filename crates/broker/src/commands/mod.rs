@@ -1,6 +1,7 @@
 //! The commands. Each has a module with its arguments and what it does.
 
 pub mod certs;
+mod connection;
 pub mod publish;
 pub mod serve;
 pub mod subscribe;

@@ -1,13 +1,166 @@
-//! `carillon pub`.
+//! `carillon pub`: publishes one message, or each line of standard input as it comes.
 
-use std::process::ExitCode;
+mod input;
+mod outcome;
+
+use std::{collections::VecDeque, process::ExitCode};
+
+use carillon_client::{Bytes, Client, PendingAck, PublishError};
+use carillon_wire::TopicBuf;
+use tokio::sync::mpsc;
+
+use self::{
+    input::{InputError, lines_of_stdin, whole_stdin},
+    outcome::Tally,
+};
+use super::{
+    EXIT_FAILURE, EXIT_USAGE,
+    connection::{Connection, policy, refused},
+    fail,
+};
+
+/// So many publications may wait for their acknowledgement.
+const MAX_IN_FLIGHT: usize = 1024;
+
+const EXIT_CODES: &str = "\
+Exit status: 0 when the broker accepted everything, 1 when there was no connection, or it was lost and what became of a \
+message is not known, 2 when the command line or a file that it names is wrong, 3 when the broker refused messages, \
+124 when --timeout was over.";
 
 /// What `carillon pub` can be told.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = EXIT_CODES)]
+pub struct Args {
+    /// Where to publish
+    #[arg(value_parser = topic)]
+    topic: TopicBuf,
+    /// What to publish [default: all of standard input]
+    #[arg(conflicts_with = "lines", allow_hyphen_values = true)]
+    payload: Option<String>,
+    /// Publish each line of standard input as it comes, without its newline
+    #[arg(long)]
+    lines: bool,
+    /// A header of every message
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// With --lines: stop when the connection is lost
+    #[arg(long, requires = "lines")]
+    no_reconnect: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn topic(name: &str) -> Result<TopicBuf, String> {
+    TopicBuf::new(name).map_err(|error| error.to_string())
+}
+
+fn header(pair: &str) -> Result<(String, String), String> {
+    match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a header is written KEY=VALUE".to_owned()),
+    }
+}
 
 /// Runs `carillon pub`.
-#[expect(clippy::unused_async, reason = "the client is asynchronous")]
-pub async fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+pub async fn run(args: Args) -> ExitCode {
+    args.connection.within_timeout(connect_and_publish(&args)).await
+}
+
+async fn connect_and_publish(args: &Args) -> ExitCode {
+    let reconnect = policy(args.lines && !args.no_reconnect);
+    let client = match args.connection.open(reconnect).await {
+        Ok(client) => client,
+        Err(error) => return refused(&error),
+    };
+    let publisher = Publisher { client: &client, topic: &args.topic, headers: &args.headers };
+    let code = if args.lines { publisher.lines(lines_of_stdin()).await } else { publisher.one(&args.payload).await };
+    // All is acknowledged or given up, so how the connection ends changes nothing.
+    let _ = client.close().await;
+    code
+}
+
+/// Publishes to one topic.
+struct Publisher<'a> {
+    client: &'a Client,
+    topic: &'a TopicBuf,
+    headers: &'a [(String, String)],
+}
+
+impl Publisher<'_> {
+    async fn one(&self, payload: &Option<String>) -> ExitCode {
+        let payload = match payload {
+            Some(payload) => Bytes::from(payload.clone()),
+            None => match whole_stdin().await {
+                Ok(payload) => payload,
+                Err(error) => return fail(EXIT_FAILURE, &error),
+            },
+        };
+        let mut tally = Tally::default();
+        let outcome = match self.enqueue(payload).await {
+            Ok(pending) => pending.await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        tally.count(outcome);
+        tally.report()
+    }
+
+    async fn lines(&self, mut lines: mpsc::Receiver<Result<Bytes, InputError>>) -> ExitCode {
+        let mut tally = Tally::default();
+        let mut in_flight: VecDeque<PendingAck> = VecDeque::new();
+        let mut input = None;
+        // Ends with the input, or with the client: then no line can be published any more.
+        while !tally.has_client_ended() {
+            tokio::select! {
+                line = lines.recv(), if in_flight.len() < MAX_IN_FLIGHT => match line {
+                    Some(Ok(line)) => match self.enqueue(line).await {
+                        Ok(pending) => in_flight.push_back(pending),
+                        Err(error) => tally.count(Err(error)),
+                    },
+                    Some(Err(error)) => {
+                        input = Some(error);
+                        break;
+                    }
+                    None => break,
+                },
+                outcome = first_of(&mut in_flight), if !in_flight.is_empty() => tally.count(outcome),
+            }
+        }
+        while !in_flight.is_empty() {
+            let outcome = first_of(&mut in_flight).await;
+            tally.count(outcome);
+        }
+        let code = tally.report();
+        match input {
+            Some(error) => fail(if matches!(error, InputError::TooLong) { EXIT_USAGE } else { EXIT_FAILURE }, &error),
+            None => code,
+        }
+    }
+
+    async fn enqueue(&self, payload: Bytes) -> Result<PendingAck, PublishError> {
+        let publication = self.client.publication(self.topic.as_str(), payload);
+        let with_headers =
+            self.headers.iter().fold(publication, |publication, (key, value)| publication.header(key, value));
+        with_headers.enqueue().await
+    }
+}
+
+/// The outcome of the oldest publication, which then leaves the queue. Cancel safe.
+async fn first_of(in_flight: &mut VecDeque<PendingAck>) -> Result<(), PublishError> {
+    let Some(first) = in_flight.front_mut() else { return Ok(()) };
+    let outcome = first.await;
+    in_flight.pop_front();
+    outcome.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_split_at_the_first_equals_sign() {
+        assert_eq!(header("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(header("a="), Ok(("a".to_owned(), String::new())));
+        assert!(header("a").is_err());
+        assert!(header("=b").is_err());
+    }
 }

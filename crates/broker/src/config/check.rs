@@ -11,6 +11,8 @@ use super::{Admin, Config, Problem};
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+/// A day; anything longer is a slip of the pen.
+const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
 /// Shorter ones can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
@@ -178,7 +180,6 @@ fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
 }
 
 fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {
-    const DAY: Duration = Duration::from_secs(86_400);
     let positive = [
         ("deadlines.tls_handshake_seconds", deadlines.tls_handshake),
         ("deadlines.http_head_seconds", deadlines.http_head),
@@ -188,11 +189,11 @@ fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {
         ("deadlines.drain_seconds", deadlines.drain),
     ];
     for (key, duration) in positive {
-        checker.require(key, duration > Duration::ZERO && duration <= DAY, || {
+        checker.require(key, duration > Duration::ZERO && duration <= LONGEST_DEADLINE, || {
             format!("found {}, allowed: more than 0, up to 86400", duration.as_secs_f64())
         });
     }
-    checker.require("deadlines.return_spread_seconds", deadlines.return_spread <= DAY, || {
+    checker.require("deadlines.return_spread_seconds", deadlines.return_spread <= LONGEST_DEADLINE, || {
         format!("found {}, allowed: 0 to 86400", deadlines.return_spread.as_secs_f64())
     });
 }

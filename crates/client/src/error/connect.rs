@@ -113,12 +113,12 @@ impl ConnectError {
     pub(crate) fn advice(&self) -> (Return, Option<Duration>) {
         let later = Return::AfterDelay;
         match self {
-            Self::Url(_) | Self::CaFile { .. } | Self::NoTrust { .. } => (Return::Never, None),
             // These say "later" in other words, or come from a proxy in front of a broker that starts.
             Self::Http { status: 404 | 408 | 425 | 429 | 500.., retry_after, .. } => (later, *retry_after),
-            Self::Http { .. } => (Return::Never, None),
             Self::Refused(refusal) if refusal.is_temporary() => (later, refusal.retry_after),
-            Self::Refused(_) => (Return::Never, None),
+            Self::Url(_) | Self::CaFile { .. } | Self::NoTrust { .. } | Self::Http { .. } | Self::Refused(_) => {
+                (Return::Never, None)
+            }
             Self::Closed { code, retry_after, .. } => (code.client_returns(), *retry_after),
             Self::Token(_)
             | Self::Resolve { .. }

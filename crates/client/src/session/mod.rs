@@ -71,8 +71,14 @@ impl From<&Welcome<'_>> for Limits {
 #[derive(Debug)]
 enum Pending {
     /// The permit bounds what is sent and not yet acknowledged.
-    Publish { reply: oneshot::Sender<Result<Ack, PublishError>>, _permit: Option<OwnedSemaphorePermit> },
-    Subscribe { key: SubscriptionKey, index: usize },
+    Publish {
+        reply: oneshot::Sender<Result<Ack, PublishError>>,
+        _permit: Option<OwnedSemaphorePermit>,
+    },
+    Subscribe {
+        key: SubscriptionKey,
+        index: usize,
+    },
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
 }
 
@@ -188,13 +194,10 @@ impl Session {
     }
 
     fn on_delivery(&mut self, frame: &Bytes, delivery: &Delivery<'_>) {
-        let topic = delivery.topic.into();
-        let (payload, headers) = (delivery.payload, delivery.headers.as_msgpack());
-        // No topic is copied for a delivery that nobody here wants.
-        self.table.deliver(&topic, || Message {
-            topic: topic.clone(),
-            payload: part_of(frame, payload),
-            headers: part_of(frame, headers),
+        self.table.deliver(delivery.topic, || Message {
+            topic: delivery.topic.into(),
+            payload: part_of(frame, delivery.payload),
+            headers: part_of(frame, delivery.headers.as_msgpack()),
             time_us: delivery.time_us,
         });
     }
@@ -212,7 +215,7 @@ impl Session {
     fn on_error(&mut self, error: &ErrorReply<'_>) {
         let refusal = Refusal::from(error);
         let Some(id) = error.id else {
-            self.observer.tell(Notice::PublicationRefused(refusal));
+            self.observer.tell(&Notice::PublicationRefused(refusal));
             return;
         };
         match self.pending.remove(&id) {
@@ -233,9 +236,9 @@ impl Session {
         self.table.is_full(times)
     }
 
-    /// Whether all was sent, and all that was asked is answered.
+    /// Whether all was taken to be sent, and all that was asked is answered.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.pending.is_empty() && self.writing.is_empty()
+        self.queue.is_empty() && self.pending.is_empty()
     }
 
     /// What the broker said about the close that comes, or the close frame's own words.
@@ -276,6 +279,13 @@ impl Session {
         }
     }
 
+    /// The application closes the client: no subscription gets anything any more, and once the broker has answered what was
+    /// asked before, everything is said.
+    pub(crate) fn begin_close(&mut self) {
+        self.table.end(&ConnectionLost::ClosedByApplication);
+        self.queue.push_back(Outgoing::Flush(oneshot::channel().0));
+    }
+
     /// No connection will come any more.
     pub(crate) fn end(&mut self, cause: &ConnectionLost) {
         self.on_disconnected(cause);
@@ -289,7 +299,7 @@ impl Session {
             }
         }
         if discarded > 0 {
-            self.observer.tell(Notice::PublicationsDiscarded { count: discarded, cause: cause.clone() });
+            self.observer.tell(&Notice::PublicationsDiscarded { count: discarded, cause: cause.clone() });
         }
         self.table.end(cause);
     }

@@ -126,7 +126,7 @@ impl Session {
     fn refuse_locally(&self, publish: Publish, error: PublishError) {
         match publish.reply {
             Some(reply) => drop(reply.send(Err(error))),
-            None => self.observer.tell(Notice::PublicationRefused(Refusal {
+            None => self.observer.tell(&Notice::PublicationRefused(Refusal {
                 code: carillon_wire::ErrorCode::PayloadTooLarge,
                 message: error.to_string(),
                 retry_after: None,

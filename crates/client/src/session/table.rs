@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use carillon_wire::{Id, Overflow, PatternBuf, TopicBuf};
+use carillon_wire::{Id, Overflow, PatternBuf, Topic};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -55,11 +55,8 @@ impl Entry {
 
 impl Table {
     pub(super) fn insert(&mut self, subscribe: Subscribe) {
-        let patterns = subscribe
-            .patterns
-            .into_iter()
-            .map(|pattern| Watched { pattern, id: None, is_accepted: false })
-            .collect();
+        let patterns =
+            subscribe.patterns.into_iter().map(|pattern| Watched { pattern, id: None, is_accepted: false }).collect();
         let entry = Entry {
             sink: subscribe.sink,
             overflow: subscribe.overflow,
@@ -151,10 +148,10 @@ impl Table {
     }
 
     /// Gives a message to every subscription that it matches, once each.
-    pub(super) fn deliver(&mut self, topic: &TopicBuf, message: impl FnOnce() -> Message) {
+    pub(super) fn deliver(&mut self, topic: Topic<'_>, message: impl FnOnce() -> Message) {
         self.matched.clear();
         self.matched.extend(self.exact.get(topic.as_str()).into_iter().flatten());
-        let wild = self.wildcards.iter().filter(|(pattern, _)| pattern.as_pattern().matches(topic.as_topic()));
+        let wild = self.wildcards.iter().filter(|(pattern, _)| pattern.as_pattern().matches(topic));
         self.matched.extend(wild.map(|(_, key)| *key));
         if self.matched.is_empty() {
             return;
@@ -184,7 +181,8 @@ impl Table {
     /// Whether a queue holds `times` its bound, so that nothing more may be read.
     pub(super) fn is_full(&mut self, times: usize) -> bool {
         let entries = &self.entries;
-        let full_to = |key, times| entries.get(key).is_some_and(|entry: &Entry| entry.sink.is_full(times));
+        let full_to =
+            |key: &SubscriptionKey, times| entries.get(key).is_some_and(|entry: &Entry| entry.sink.is_full(times));
         self.full.retain(|key| full_to(key, 1));
         self.full.iter().any(|key| full_to(key, times))
     }

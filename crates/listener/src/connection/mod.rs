@@ -10,7 +10,7 @@ use std::{io, net::SocketAddr, rc::Rc};
 use carillon_metrics::{HandshakeFailure, Phase, TlsHandshake};
 use rustls::HandshakeKind;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
     time::{Duration, timeout},
 };
@@ -31,8 +31,6 @@ pub(crate) type Stream = TlsStream<Socket>;
 const TLS_BUFFER_BYTES: usize = 32 << 10;
 /// For an answer in plain text, and for the client to read it.
 const PLAIN_TEXT_DEADLINE: Duration = Duration::from_secs(1);
-/// What a client that spoke plain text may still send before the socket is closed on it.
-const PLAIN_TEXT_DISCARDED_BYTES: u64 = 64 << 10;
 
 /// Shakes hands, and starts the connection's own task when the client has become a WebSocket.
 pub(crate) async fn open(tcp: TcpStream, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) {
@@ -97,8 +95,5 @@ async fn answer_plain_http(mut socket: Socket) -> io::Result<()> {
     const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
         This port speaks TLS only: use wss:// or https://.\n";
     socket.write_all(ANSWER).await?;
-    socket.shutdown().await?;
-    // Closing while the request still comes in would reset the connection, and the answer with it.
-    tokio::io::copy(&mut socket.take(PLAIN_TEXT_DISCARDED_BYTES), &mut tokio::io::sink()).await?;
-    Ok(())
+    http::say_goodbye(socket).await
 }

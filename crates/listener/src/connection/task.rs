@@ -204,6 +204,7 @@ impl Connection {
                 staging: &mut staging,
                 metrics: &shard.metrics,
                 clock: &shard.clock,
+                max_message_bytes: shard.settings.limits.max_message_bytes,
             };
             self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, |stream| stream.get_ref().0.sent_bytes())
         };

@@ -80,6 +80,8 @@ pub(crate) struct Outlet<'o> {
     pub(crate) staging: &'o mut Staging,
     pub(crate) metrics: &'o ShardMetrics,
     pub(crate) clock: &'o Clock,
+    /// The most that one WebSocket message may have, as the welcome told.
+    pub(crate) max_message_bytes: usize,
 }
 
 impl Writer {
@@ -194,7 +196,8 @@ impl Outlet<'_> {
     fn stage_messages(&mut self) {
         let Some(first_bytes) = self.hub.next_bytes(self.key) else { return };
         self.metrics.websocket_messages_sent.inc();
-        if first_bytes > GATHERED_BYTES {
+        let gathered_bytes = GATHERED_BYTES.min(self.max_message_bytes);
+        if first_bytes > gathered_bytes {
             if let Some(Outgoing::Message(message) | Outgoing::Reply(message)) = self.hub.next(self.key) {
                 write_head(&mut self.staging.bytes, OpCode::Binary, message.bytes().len());
                 self.staging.note(&message);
@@ -206,7 +209,7 @@ impl Outlet<'_> {
         self.staging.bytes.resize(head_at + HEAD_ROOM_BYTES, 0);
         let start = self.staging.bytes.len();
         while let Some(next_bytes) = self.hub.next_bytes(self.key)
-            && self.staging.bytes.len() - start + next_bytes <= GATHERED_BYTES
+            && self.staging.bytes.len() - start + next_bytes <= gathered_bytes
         {
             match self.hub.next(self.key) {
                 Some(Outgoing::Message(message) | Outgoing::Reply(message)) => {

@@ -3,7 +3,13 @@
 mod origin;
 mod upgrade;
 
-use std::{cell::Cell, convert::Infallible, rc::Rc};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    future::{poll_fn, ready},
+    io,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use carillon_metrics::HandshakeFailure;
@@ -16,7 +22,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Duration, timeout},
+};
 
 use crate::settings::Settings;
 
@@ -25,6 +34,10 @@ pub const WEBSOCKET_PATH: &str = "/ws";
 
 /// The smallest read buffer that hyper accepts.
 const MIN_HEAD_BYTES: usize = 8 << 10;
+/// For a refused client to read the answer.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
+/// What a refused client may still send before the socket is closed on it.
+const DISCARDED_BYTES: u64 = 256 << 10;
 
 /// A stream that became a WebSocket, and what the client had sent behind its request.
 pub(crate) struct Upgraded<S> {
@@ -46,16 +59,30 @@ where
             Err(refusal) => (refusal.response(), Err(refusal.failure)),
         };
         outcome.set(result);
-        async move { Ok::<_, Infallible>(response) }
+        ready(Ok::<_, Infallible>(response))
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // The caller's deadline covers this and more.
         .header_read_timeout(None)
         .max_buf_size(settings.limits.max_http_head_bytes.max(MIN_HEAD_BYTES))
-        .serve_connection(TokioIo::new(stream), service)
-        .without_shutdown();
-    let parts = connection.await.map_err(|_| HandshakeFailure::HttpError)?;
-    outcome.get().map(|()| Upgraded { stream: parts.io.into_inner(), early: parts.read_buf })
+        .serve_connection(TokioIo::new(stream), service);
+    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let parts = connection.into_parts();
+    let stream = parts.io.into_inner();
+    match served.map_err(|_| HandshakeFailure::HttpError).and_then(|()| outcome.get()) {
+        Ok(()) => Ok(Upgraded { stream, early: parts.read_buf }),
+        Err(failure) => {
+            let _ = timeout(GOODBYE_DEADLINE, say_goodbye(stream)).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Ends a stream so that its last answer is read: closing while the client still sends would reset the connection.
+pub(crate) async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(DISCARDED_BYTES), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// The answer to a request that does not become a WebSocket.

@@ -25,6 +25,8 @@ pub(super) fn subscribe_code(error: &SubscribeError) -> ErrorCode {
         SubscribeError::IdInUse { .. } => ErrorCode::IdInUse,
         SubscribeError::TooManySubscriptions { .. } => ErrorCode::TooManySubscriptions,
         SubscribeError::TooManyWildcards { .. } => ErrorCode::InvalidPattern,
+        SubscribeError::UnsupportedOverflow { .. } => ErrorCode::Unsupported,
+        SubscribeError::TableFull => ErrorCode::Overloaded,
         _ => ErrorCode::Internal,
     }
 }

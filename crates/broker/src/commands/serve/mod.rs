@@ -10,6 +10,7 @@ mod signals;
 mod start;
 
 use std::{
+    env,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -98,6 +99,9 @@ pub async fn run(args: Args) -> ExitCode {
         Ok(broker) => broker,
         Err(error) => return fail(if error.is_usage() { EXIT_USAGE } else { EXIT_FAILURE }, &error),
     };
+    if args.dev {
+        broker.offer_watch();
+    }
     greet(&config, &broker, args.dev);
     match signals.serve(broker).await {
         Ended::Drained => ExitCode::SUCCESS,
@@ -112,16 +116,22 @@ fn greet(config: &Config, broker: &Broker, dev: bool) {
         return;
     }
     let url = if address.port() == 8443 { String::new() } else { format!(" --url wss://{address}") };
+    let path = carillon_listener::WEBSOCKET_PATH;
+    let admin_port = admin.port();
+    // As it was called, so that what is printed can be typed.
+    let command = env::args_os().next().map_or("carillon".into(), |name| name.to_string_lossy().into_owned());
+    let scheme = if config.admin.certificate.is_some() { "https" } else { "http" };
     let greeting = format!(
         "\nCarillon serves this machine, and lets everybody on it in.\n\
          \n\
-         clients:  wss://{address}/ws\n\
-         metrics:  http://{admin}/metrics\n\
+         clients:  wss://{address}{path}\n\
+         metrics:  {scheme}://{admin}/metrics\n\
+         browser:  {scheme}://localhost:{admin_port}/watch\n\
          \n\
          Try, each in a terminal of its own:\n\
          \n\
-         carillon sub{url} 'demo.>'\n\
-         carillon pub{url} demo.hello 'Hello!'\n\
+         {command} sub{url} 'demo.>'\n\
+         {command} pub{url} demo.hello 'Hello!'\n\
          \n"
     );
     // That nobody reads it is no reason to stop.

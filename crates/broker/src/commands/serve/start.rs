@@ -93,24 +93,30 @@ impl Broker {
         self.admin.address()
     }
 
+    /// Serves the page at `/watch`, for development.
+    pub(super) fn offer_watch(&self) {
+        self.admin.offer_watch(self.address());
+    }
+
     /// Reads certificates and keys again, for new connections. Broken files leave the old ones in use.
     pub(super) fn reload(&self) {
         let all = || -> Result<(), CertificateError> {
             self.tls.reload()?;
             self.admin_tls.as_ref().map_or(Ok(()), Tls::reload)
         };
-        let result = match all() {
+        let read = all();
+        note_certificate_end(&self.metrics, &self.tls);
+        // Counted before it is told, so that whoever reads the log finds the count.
+        match read {
             Ok(()) => {
+                self.metrics.config_reloads.of(ReloadResult::Ok).inc();
                 tracing::info!("certificates and keys were read again");
-                ReloadResult::Ok
             }
             Err(error) => {
+                self.metrics.config_reloads.of(ReloadResult::Failed).inc();
                 tracing::error!(%error, "certificate and key could not be read again; the old ones stay in use");
-                ReloadResult::Failed
             }
-        };
-        self.metrics.config_reloads.of(result).inc();
-        note_certificate_end(&self.metrics, &self.tls);
+        }
     }
 
     /// Takes no new connections, tells clients when to come back, and flushes, within the configured deadline. The admin

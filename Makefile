@@ -1,0 +1,63 @@
+# `make` lists what there is. On a fresh Debian machine with a Rust toolchain, every target installs what it needs.
+
+# dev is ready in a minute and shares its build with `make test`; release is several minutes of optimizing first, which is
+# for whoever measures: make run PROFILE=release
+PROFILE ?= dev
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+CARILLON := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/carillon
+
+# The browser test drives a real browser. certutil tells it which certificate authority to trust.
+BROWSER_COMMANDS := chromium chromedriver certutil
+BROWSER_PACKAGES := chromium chromium-driver libnss3-tools fonts-dejavu-core
+CARGO_DENY_VERSION := 0.20.2
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: run
+run: build ## build and run a broker on loopback, with development certificates made where there are none
+	@$(CARILLON) serve --dev
+
+.PHONY: demo
+demo: build ## this host's own live events through a broker to several subscribers, for DEMO_SECONDS (20) or until Ctrl-C
+	@CARILLON='$(abspath $(CARILLON))' bash crates/broker/demo/demo.sh
+
+.PHONY: test
+test: browser ## all the tests, and all the set-up that they need
+	cargo test --workspace
+
+.PHONY: lint
+lint: cargo-deny ## formatting, clippy and rustdoc without a warning, and what the dependencies may be
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
+	@if timeout 120 cargo deny --log-level off fetch db; then \
+	  echo 'cargo deny check advisories' && cargo deny --offline check --hide-inclusion-graph advisories; \
+	else \
+	  echo 'NOT CHECKED: known flaws in dependencies, because the advisory database could not be fetched'; \
+	fi
+
+.PHONY: build
+build: ## the carillon command, in PROFILE (dev, or release)
+	@cargo build --package carillon --bin carillon --profile $(PROFILE)
+
+# Quiet where all is there. Without root, and without the browser, its test says that it was skipped.
+.PHONY: browser
+browser:
+	@missing=; for command in $(BROWSER_COMMANDS); do command -v "$$command" >/dev/null || missing="$$missing $$command"; done; \
+	if [ -z "$$missing" ]; then \
+	  :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $(BROWSER_PACKAGES), for:$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $(BROWSER_PACKAGES) >/dev/null; \
+	else \
+	  echo "missing for the browser test:$$missing. As root: apt-get install $(BROWSER_PACKAGES)"; \
+	fi
+
+.PHONY: cargo-deny
+cargo-deny:
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION)

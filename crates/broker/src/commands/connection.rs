@@ -1,0 +1,155 @@
+//! How `pub` and `sub` reach a broker.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use carillon_client::{Client, ClientBuilder, ConnectError, ReconnectPolicy};
+use hyper::Uri;
+
+use super::{EXIT_FAILURE, EXIT_USAGE, fail};
+use crate::{config::Secret, dev::dev_ca_path};
+
+/// The broker refused some of the publications.
+pub(super) const EXIT_REFUSED: u8 = 3;
+/// The time that `--timeout` gives was over; the status of timeout(1).
+pub(super) const EXIT_TIMEOUT: u8 = 124;
+
+/// Where the broker is, and who asks.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The broker's URL; the path defaults to /ws
+    #[arg(long, value_name = "URL", env = "CARILLON_URL", default_value = "wss://localhost:8443/ws")]
+    url: String,
+    /// PEM file with the authorities to trust [default: for a broker on loopback what `serve --dev` made, where it is there;
+    /// else the system's]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Token to connect with; better given in the environment, where other users cannot see it
+    #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = secret)]
+    token: Option<Secret>,
+    /// Give up after this long, with exit status 124
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of seconds is needed, as in 2.5".to_owned())?;
+    match Duration::try_from_secs_f64(number) {
+        Ok(timeout) if !timeout.is_zero() => Ok(timeout),
+        _ => Err("the time must be more than 0 seconds, and less than an age of the world".to_owned()),
+    }
+}
+
+impl Connection {
+    /// Connects, once; `reconnect` says what happens when the connection is lost later.
+    pub(super) async fn open(&self, reconnect: ReconnectPolicy) -> Result<Client, ConnectError> {
+        self.builder(&dev_ca_path()).reconnect(reconnect).connect().await
+    }
+
+    fn builder(&self, dev_ca: &Path) -> ClientBuilder {
+        let mut builder = Client::builder(&self.url).name(concat!("carillon/", env!("CARGO_PKG_VERSION")));
+        if let Some(ca) = self.ca_file(dev_ca) {
+            builder = builder.ca_file(ca);
+        }
+        // A variable that is set to nothing means none.
+        match &self.token {
+            Some(token) if !token.expose().is_empty() => builder.token(token.expose()),
+            _ => builder,
+        }
+    }
+
+    fn ca_file<'a>(&'a self, dev_ca: &'a Path) -> Option<&'a Path> {
+        self.ca.as_deref().or_else(|| (is_loopback(&self.url) && dev_ca.exists()).then_some(dev_ca))
+    }
+
+    /// Runs what a command does, but not longer than it may take.
+    pub(super) async fn within_timeout(&self, command: impl Future<Output = ExitCode>) -> ExitCode {
+        match self.timeout {
+            None => command.await,
+            Some(timeout) => match tokio::time::timeout(timeout, command).await {
+                Ok(code) => code,
+                Err(_) => fail(EXIT_TIMEOUT, &format_args!("not done within {timeout:?}")),
+            },
+        }
+    }
+}
+
+/// The policy for when the connection is lost.
+pub(super) fn policy(reconnect: bool) -> ReconnectPolicy {
+    if reconnect { ReconnectPolicy::default() } else { ReconnectPolicy::never() }
+}
+
+/// Tells why there is no connection.
+pub(super) fn refused(error: &ConnectError) -> ExitCode {
+    let code = match error {
+        ConnectError::Url(_) | ConnectError::CaFile { .. } | ConnectError::NoTrust { .. } => EXIT_USAGE,
+        _ => EXIT_FAILURE,
+    };
+    fail(code, error)
+}
+
+fn is_loopback(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    fn parsed(flags: &[&str]) -> Connection {
+        Line::try_parse_from([&["carillon"], flags].concat()).unwrap().connection
+    }
+
+    #[test]
+    fn development_authority_is_for_loopback_alone() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        for url in ["wss://localhost:8443", "wss://127.0.0.2/ws", "wss://[::1]:8443/ws", "wss://a.localhost"] {
+            assert_eq!(parsed(&["--url", url]).ca_file(here.path()), Some(here.path()), "{url}");
+        }
+        for url in ["wss://broker.example.com", "wss://localhost.example.com", "not a url"] {
+            assert_eq!(parsed(&["--url", url]).ca_file(here.path()), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn given_authority_comes_first_and_a_missing_one_is_none() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        let given = parsed(&["--url", "wss://localhost", "--ca", "given.pem"]);
+        assert_eq!(given.ca_file(here.path()), Some(Path::new("given.pem")));
+        assert_eq!(parsed(&["--url", "wss://localhost"]).ca_file(Path::new("/nowhere/ca.pem")), None);
+    }
+
+    #[test]
+    fn token_is_not_shown() {
+        let connection = parsed(&["--token", "a-secret"]);
+        assert!(!format!("{connection:?} {:?}", connection.builder(Path::new(""))).contains("a-secret"));
+    }
+
+    #[test]
+    fn timeouts_are_positive_seconds() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
+        for wrong in ["0", "-1", "soon", "NaN", "1e99", ""] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

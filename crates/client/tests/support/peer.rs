@@ -1,0 +1,202 @@
+//! A broker that does what a test says, step by step.
+
+use std::collections::VecDeque;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use carillon_wire::{
+    BrokerMessage, ClientMessage, CloseCode, ErrorCode, Headers, Id, SUBPROTOCOL, Topic,
+    broker_message::{Delivery, ErrorReply, Welcome},
+    decode,
+};
+use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// What a client said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    Connect {
+        token: Option<String>,
+    },
+    Publish {
+        id: Option<u64>,
+        topic: String,
+        payload: Vec<u8>,
+    },
+    Subscribe {
+        id: u64,
+        pattern: String,
+    },
+    Unsubscribe {
+        subscription: u64,
+    },
+    HeartbeatReply(u64),
+    Flush(u64),
+    Pong(Vec<u8>),
+    Close(u16),
+    /// The stream ended without a close frame.
+    Gone,
+}
+
+/// The broker's end of one connection.
+pub struct Peer<S> {
+    socket: WebSocket<S>,
+    said: VecDeque<Said>,
+    /// How many WebSocket messages came.
+    pub messages: usize,
+}
+
+/// Reads the head of the client's HTTP request.
+pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// The answer that accepts an upgrade.
+pub fn accepting(head: &str) -> String {
+    let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+    let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    let accept = BASE64.encode(digest);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+    )
+}
+
+/// A welcome with a heartbeat every 25 s.
+pub fn welcome() -> Welcome<'static> {
+    Welcome {
+        id: Id::from(0_u32),
+        connection: "c1",
+        server: "scripted",
+        max_payload_bytes: 1000,
+        max_message_bytes: 4096,
+        max_subscriptions: 10,
+        max_wildcards: 4,
+        heartbeat_ms: 25_000,
+    }
+}
+
+pub fn ok(id: u64) -> BrokerMessage<'static> {
+    BrokerMessage::Ok(Id::new(id).unwrap())
+}
+
+pub fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static> {
+    BrokerMessage::Error(ErrorReply {
+        id: id.map(|id| Id::new(id).unwrap()),
+        code,
+        message: "as scripted",
+        retry_after_ms: None,
+    })
+}
+
+pub fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> BrokerMessage<'a> {
+    let topic = Topic::new(topic).unwrap();
+    BrokerMessage::Delivery(Delivery { topic, payload, time_us: 1_000_000, headers: Headers::EMPTY })
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Accepts the upgrade.
+    pub async fn upgrade(mut stream: S) -> Self {
+        let head = read_head(&mut stream).await;
+        stream.write_all(accepting(&head).as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        Self::after_upgrade(stream)
+    }
+
+    pub fn after_upgrade(stream: S) -> Self {
+        let mut socket = WebSocket::after_handshake(stream, Role::Server);
+        socket.set_auto_close(false);
+        socket.set_auto_pong(false);
+        Self { socket, said: VecDeque::new(), messages: 0 }
+    }
+
+    /// Accepts the upgrade and welcomes the client. Gives its token.
+    pub async fn welcome(stream: S) -> (Self, Option<String>) {
+        let mut peer = Self::upgrade(stream).await;
+        let Said::Connect { token } = peer.hear().await else { panic!("the client must connect first") };
+        peer.say(&[BrokerMessage::Welcome(welcome())]).await;
+        (peer, token)
+    }
+
+    /// Sends these as one WebSocket message.
+    pub async fn say(&mut self, messages: &[BrokerMessage<'_>]) {
+        let mut bytes = Vec::new();
+        for message in messages {
+            message.encode(&mut bytes);
+        }
+        self.send(Frame::binary(Payload::Owned(bytes))).await;
+    }
+
+    pub async fn send(&mut self, frame: Frame<'_>) {
+        let Frame { fin, opcode, ref payload, .. } = frame;
+        let owned = Frame::new(fin, opcode, None, Payload::Owned(payload.to_vec()));
+        self.socket.write_frame(owned).await.unwrap();
+        self.socket.flush().await.unwrap();
+    }
+
+    pub async fn close(&mut self, code: CloseCode) {
+        self.send(Frame::close(code.number(), b"as scripted")).await;
+    }
+
+    /// The next thing that the client says.
+    pub async fn hear(&mut self) -> Said {
+        loop {
+            if let Some(said) = self.said.pop_front() {
+                return said;
+            }
+            let frame = match self.socket.read_frame().await {
+                Ok(frame) => frame,
+                Err(WebSocketError::UnexpectedEOF | WebSocketError::IoError(_)) => return Said::Gone,
+                Err(error) => panic!("{error}"),
+            };
+            match frame.opcode {
+                OpCode::Binary => {
+                    self.messages += 1;
+                    self.said.extend(decode::client_messages(&frame.payload).map(|message| said(message.unwrap())));
+                }
+                OpCode::Pong => return Said::Pong(frame.payload.to_vec()),
+                OpCode::Close => return Said::Close(u16::from_be_bytes([frame.payload[0], frame.payload[1]])),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Hears a subscribe request for a pattern and accepts it. Gives its id.
+    pub async fn accept_subscription(&mut self, expected: &str) -> u64 {
+        match self.hear().await {
+            Said::Subscribe { id, pattern } if pattern == expected => {
+                self.say(&[ok(id)]).await;
+                id
+            }
+            other => panic!("expected a subscription to {expected}, not {other:?}"),
+        }
+    }
+
+    /// Answers a flush and the close frame that follow a call of `close`.
+    pub async fn part(mut self) {
+        match self.hear().await {
+            Said::Flush(id) => self.say(&[ok(id)]).await,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(self.hear().await, Said::Close(1000));
+        self.close(CloseCode::Normal).await;
+    }
+}
+
+fn said(message: ClientMessage<'_>) -> Said {
+    match message {
+        ClientMessage::Connect(m) => Said::Connect { token: m.token.map(str::to_owned) },
+        ClientMessage::Publish(m) => {
+            Said::Publish { id: m.id.map(Id::get), topic: m.topic.as_str().to_owned(), payload: m.payload.to_vec() }
+        }
+        ClientMessage::Subscribe(m) => Said::Subscribe { id: m.id.get(), pattern: m.pattern.as_str().to_owned() },
+        ClientMessage::Unsubscribe(m) => Said::Unsubscribe { subscription: m.subscription.get() },
+        ClientMessage::HeartbeatReply(number) => Said::HeartbeatReply(number.get()),
+        ClientMessage::Ping(id) => Said::Flush(id.get()),
+        other => panic!("{other:?}"),
+    }
+}

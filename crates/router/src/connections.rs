@@ -1,0 +1,168 @@
+//! All connections of a shard, and what is counted over them.
+
+use std::rc::Rc;
+
+use crate::{
+    arena::Arena, connection::Connection, encoded::Encoded, limits::Limits, router::Published, subscribers::Subscriber,
+};
+
+/// Names a connection of one router. A key whose connection has ended names none, even when its index is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    index: u32,
+    generation: u32,
+}
+
+impl ConnectionKey {
+    /// A small number that no other live connection of the router has, for tables beside it.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// The connection's name in the table.
+    pub(crate) const fn in_table(self) -> u32 {
+        self.index
+    }
+}
+
+/// What is there now, for gauges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live subscriptions.
+    pub subscriptions: u64,
+    /// Bytes that wait in all outboxes, as [`Limits::outbox_bytes`] counts them.
+    pub outbox_bytes: u64,
+    /// Messages that wait in all outboxes, a message once for each connection.
+    pub outbox_messages: u64,
+}
+
+/// What was lost, for counters; a message once for each connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Messages dropped by the policy `drop_oldest`.
+    pub drop_oldest: u64,
+    /// Messages that waited for a connection, or were about to, when it was given up.
+    pub slow_consumer: u64,
+    /// Gaps begun because of the former.
+    pub gaps: u64,
+}
+
+impl Dropped {
+    /// Messages lost, whatever the reason.
+    pub const fn messages(&self) -> u64 {
+        self.drop_oldest + self.slow_consumer
+    }
+}
+
+/// What the shard has to learn of after a change.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) ready: Vec<ConnectionKey>,
+    pub(crate) counts: Counts,
+    pub(crate) dropped: Dropped,
+}
+
+impl Effects {
+    /// Makes a change to what waits for a connection, and notes what follows from it.
+    fn of<R>(
+        &mut self,
+        key: ConnectionKey,
+        connection: &mut Connection,
+        change: impl FnOnce(&mut Connection, &mut Dropped) -> R,
+    ) -> R {
+        let before = connection.waiting();
+        let result = change(connection, &mut self.dropped);
+        let after = connection.waiting();
+        let counts = &mut self.counts;
+        counts.outbox_bytes = counts.outbox_bytes + after.bytes as u64 - before.bytes as u64;
+        counts.outbox_messages = counts.outbox_messages + after.messages as u64 - before.messages as u64;
+        if before.is_empty() && !after.is_empty() {
+            self.ready.push(key);
+        }
+        result
+    }
+}
+
+/// The connections of a shard.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) limits: Limits,
+    by_index: Arena<Connection>,
+    last_generation: u32,
+    /// Given up, but still in the table.
+    overflowed: Vec<ConnectionKey>,
+    pub(crate) effects: Effects,
+}
+
+impl Connections {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let (by_index, overflowed, effects) = (Arena::new(), Vec::new(), Effects::default());
+        Self { limits, by_index, last_generation: 0, overflowed, effects }
+    }
+
+    pub(crate) fn insert(&mut self) -> ConnectionKey {
+        self.last_generation = self.last_generation.wrapping_add(1);
+        let generation = self.last_generation;
+        ConnectionKey { index: self.by_index.insert(Connection::new(generation)), generation }
+    }
+
+    pub(crate) fn get(&self, key: ConnectionKey) -> Option<&Connection> {
+        self.by_index.get(key.index).filter(|connection| connection.generation == key.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.by_index.get_mut(key.index).filter(|connection| connection.generation == key.generation)
+    }
+
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        self.get(key)?;
+        let removed = self.by_index.remove(key.index)?;
+        let waiting = removed.waiting();
+        self.effects.counts.outbox_bytes -= waiting.bytes as u64;
+        self.effects.counts.outbox_messages -= waiting.messages as u64;
+        Some(removed)
+    }
+
+    /// Makes a change to what waits for a connection, and notes what follows from it.
+    pub(crate) fn change<R>(&mut self, key: ConnectionKey, change: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+        let connection = self.by_index.get_mut(key.index).filter(|it| it.generation == key.generation)?;
+        Some(self.effects.of(key, connection, |connection, _| change(connection)))
+    }
+
+    /// Gives a message to one subscription.
+    pub(crate) fn deliver(&mut self, subscriber: Subscriber, message: &Rc<Encoded>, published: &mut Published) {
+        let Self { limits, by_index, overflowed, effects, .. } = self;
+        let Some(connection) = by_index.get_mut(subscriber.connection) else {
+            debug_assert!(false, "a connection leaves the table before it is removed");
+            return;
+        };
+        // Others of its subscriptions may still match; they leave the table when all matches are done.
+        if connection.is_overflowed {
+            return;
+        }
+        let key = ConnectionKey { index: subscriber.connection, generation: connection.generation };
+        published.connections += u32::from(!connection.has_seen(message));
+        effects.of(key, connection, |connection, dropped| connection.offer(message, subscriber, limits, dropped));
+        if connection.is_overflowed {
+            published.overflowed += 1;
+            effects.ready.push(key);
+            overflowed.push(key);
+        }
+    }
+
+    /// The next connection that was given up and is still in the table.
+    pub(crate) fn pop_overflowed(&mut self) -> Option<ConnectionKey> {
+        self.overflowed.pop()
+    }
+
+    /// Notes that a subscriber has taken another position of its list.
+    pub(crate) fn moved(&mut self, subscriber: Subscriber, position: u32) {
+        let connection = self.by_index.get_mut(subscriber.connection);
+        let subscription = connection.and_then(|connection| connection.subscriptions.get_mut(subscriber.slot()));
+        let place = subscription.and_then(|subscription| subscription.place.as_mut());
+        debug_assert!(place.is_some(), "who is in the table has a place");
+        if let Some(place) = place {
+            place.position = position;
+        }
+    }
+}
