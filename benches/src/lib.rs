@@ -2,7 +2,7 @@
 //!
 //! The load comes from its own process and counts every delivery; a run in which one is missing, or comes twice or out of
 //! order, fails. The figures are of the broker's process alone, from `/proc`, so they do not depend on what the load
-//! costs. `docs/benchmarks.md` tells how they were got.
+//! costs.
 //!
 //! Start with the program `load`.
 

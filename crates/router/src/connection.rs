@@ -63,8 +63,13 @@ impl Connection {
         limits: &Limits,
         dropped: &mut Dropped,
     ) {
+        // A message that was offered before, for another subscription, and dropped is counted already.
+        let (before, is_counted) = (*dropped, self.outbox.has_seen(message));
+        let waiting = self.outbox.waiting();
         if let Err(Full) = self.outbox.offer(message, subscriber, &mut self.subscriptions, limits, dropped) {
-            dropped.slow_consumer += self.outbox.waiting().messages as u64 + 1;
+            // What was dropped in vain is lost for the same reason as the rest.
+            *dropped = before;
+            dropped.slow_consumer += waiting.messages as u64 + u64::from(!is_counted);
             self.outbox = Outbox::default();
             self.is_overflowed = true;
         }

@@ -22,7 +22,7 @@ pub(super) const EXIT_TIMEOUT: u8 = 124;
 /// Where the broker is, and who asks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Connection")]
-pub struct Connection {
+pub(super) struct Connection {
     /// The broker's URL; the path defaults to /ws
     #[arg(long, value_name = "URL", env = "CARILLON_URL", default_value = "wss://localhost:8443/ws")]
     url: String,

@@ -11,6 +11,8 @@ use super::{Admin, Config, Problem};
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+/// How far the last reply may go beyond `limits.reply_bytes`.
+const REPLY_OVERSHOOT_BYTES: usize = 4 << 10;
 /// A day; anything longer is a slip of the pen.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
 /// Shorter ones can be guessed.
@@ -168,6 +170,14 @@ fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
     checker.range("limits.max_wildcards", limits.max_wildcards, 0, 16);
     checker.range("limits.outbox_messages", limits.outbox_messages, 1, 100_000_000);
     checker.range("limits.reply_bytes", limits.reply_bytes, 4 << 10, 1 << 30);
+    let most_replies = limits.max_message_bytes.saturating_sub(REPLY_OVERSHOOT_BYTES);
+    checker.require("limits.reply_bytes", limits.reply_bytes <= most_replies, || {
+        format!(
+            "found {}, allowed: at most {most_replies}, because replies leave together in one message of at most \
+             limits.max_message_bytes, and the last one may go over by {REPLY_OVERSHOOT_BYTES}",
+            limits.reply_bytes
+        )
+    });
     for (key, value) in
         [("limits.outbox_bytes", limits.outbox_bytes), ("limits.shard_queue_bytes", limits.shard_queue_bytes)]
     {

@@ -11,18 +11,18 @@ use tempfile::TempDir;
 const CARILLON: &str = env!("CARGO_BIN_EXE_carillon");
 
 /// A process that does not outlive its test.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Asks it to leave, and waits until it has; gives whether it says that all went well.
-    pub fn leave(&mut self) -> bool {
+    pub(crate) fn leave(&mut self) -> bool {
         let pid = self.0.id().to_string();
         // The shell's own kill: the command is not on every machine.
         Command::new("sh").args(["-c", "kill \"$0\"", &pid]).status().unwrap();
         self.0.wait().unwrap().success()
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 }
@@ -36,19 +36,19 @@ impl Drop for Process {
 }
 
 /// A home directory for a broker and its clients, which find its development certificates there.
-pub struct Home(TempDir);
+pub(crate) struct Home(TempDir);
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.0.path().join("carillon/dev/ca.pem")
     }
 
     /// Starts a broker on this port of loopback, 0 for a free one, and waits until it listens.
-    pub fn serve(&self, port: u16) -> Broker {
+    pub(crate) fn serve(&self, port: u16) -> Broker {
         let mut command = self.command(CARILLON);
         command.args(["serve", "--dev", "--admin", "127.0.0.1:0", "--listen", &format!("127.0.0.1:{port}")]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -63,13 +63,13 @@ impl Home {
     }
 
     /// Publishes one message, and waits until the broker has taken it.
-    pub fn publish(&self, broker: &Broker, topic: &str, payload: &str) {
+    pub(crate) fn publish(&self, broker: &Broker, topic: &str, payload: &str) {
         let status = self.command(CARILLON).args(["pub", "--url", &broker.clients, topic, payload]).status().unwrap();
         assert!(status.success(), "{status}");
     }
 
     /// Starts the demo's feed: this host's own events.
-    pub fn feed(&self, broker: &Broker) -> Process {
+    pub(crate) fn feed(&self, broker: &Broker) -> Process {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/feed.sh");
         let mut command = self.command("bash");
         command.args([script, "--url", &broker.clients]).env("CARILLON", CARILLON).stdout(Stdio::null());
@@ -77,7 +77,7 @@ impl Home {
     }
 
     /// Starts a process that does nothing, for the feed to notice.
-    pub fn idle(&self) -> Process {
+    pub(crate) fn idle(&self) -> Process {
         Process(self.command("sleep").arg("600").spawn().unwrap())
     }
 
@@ -89,20 +89,20 @@ impl Home {
 }
 
 /// A broker that listens.
-pub struct Broker {
-    pub process: Process,
+pub(crate) struct Broker {
+    pub(crate) process: Process,
     clients: String,
     page: String,
 }
 
 impl Broker {
     /// The address of the page that watches a pattern.
-    pub fn page(&self, pattern: &str) -> String {
+    pub(crate) fn page(&self, pattern: &str) -> String {
         format!("{}?pattern={pattern}", self.page)
     }
 
     /// The port that clients connect to.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         let (_, after) = self.clients.rsplit_once(':').unwrap();
         after.split('/').next().unwrap().parse().unwrap()
     }

@@ -32,7 +32,7 @@ fn page_shows_this_hosts_own_events_as_they_come() {
     let broker = home.serve(0);
     let browser = Browser::start(&home.ca());
     browser.open(&broker.page("host.%3E"));
-    browser.wait_for(STATE_IS, "connected");
+    browser.wait_for(STATE_IS, "watching");
     let mut feed = home.feed(&broker);
 
     let payload = |topic| -> Value {
@@ -65,14 +65,14 @@ fn page_comes_back_after_a_restart() {
     let mut broker = home.serve(0);
     let browser = Browser::start(&home.ca());
     browser.open(&broker.page("page.*"));
-    browser.wait_for(STATE_IS, "connected");
+    browser.wait_for(STATE_IS, "watching");
     home.publish(&broker, "page.before", "1");
     browser.wait_for(NEWEST, "page.before");
 
     assert!(broker.process.leave(), "a broker that drains says that all went well");
     browser.wait_for(ROW_HOLDS, "the broker is about to close");
     let broker = home.serve(broker.port());
-    browser.wait_for(STATE_IS, "connected");
+    browser.wait_for(STATE_IS, "watching");
     browser.wait_for(ROW_HOLDS, "back again");
     home.publish(&broker, "page.after", "2");
     assert_eq!(browser.wait_for(NEWEST, "page.after"), "2");
@@ -87,7 +87,7 @@ fn payload_stays_text() {
     let broker = home.serve(0);
     let browser = Browser::start(&home.ca());
     browser.open(&broker.page("%3E"));
-    browser.wait_for(STATE_IS, "connected");
+    browser.wait_for(STATE_IS, "watching");
     let html = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>";
     home.publish(&broker, "page.html", html);
     assert_eq!(browser.wait_for(NEWEST, "page.html"), html);

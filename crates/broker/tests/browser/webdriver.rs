@@ -20,13 +20,18 @@ const COMMANDS: [&str; 3] = ["chromium", "chromedriver", "certutil"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether there is a browser to test with. Where there is none, it says so, and in CI it fails.
-pub fn is_installed() -> bool {
-    let there = |command: &&str| Command::new("sh").args(["-c", "command -v \"$0\"", command]).output().unwrap().status.success();
+pub(crate) fn is_installed() -> bool {
+    let there = |command: &&str| {
+        Command::new("sh").args(["-c", "command -v \"$0\"", command]).output().unwrap().status.success()
+    };
     let missing: Vec<&str> = COMMANDS.into_iter().filter(|command| !there(command)).collect();
     if missing.is_empty() {
         return true;
     }
-    let told = format!("SKIPPED: a browser test, because {} is not installed; `make test` as root does it\n", missing.join(", "));
+    let told = format!(
+        "SKIPPED: a browser test, because {} is not installed; `make test` as root does it\n",
+        missing.join(", ")
+    );
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "in CI nothing is skipped. {told}");
     // Past the test harness, which keeps what `eprintln` prints of a test that passes.
     io::stderr().write_all(told.as_bytes()).unwrap();
@@ -34,7 +39,7 @@ pub fn is_installed() -> bool {
 }
 
 /// A browser with one page, and a home directory of its own.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     port: u16,
     session: String,
@@ -43,7 +48,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts a browser that trusts the authority whose certificate is in the PEM file `ca`.
-    pub fn start(ca: &Path) -> Self {
+    pub(crate) fn start(ca: &Path) -> Self {
         let home = tempfile::tempdir().unwrap();
         trust(ca, home.path());
         let mut driver = Command::new("chromedriver")
@@ -83,17 +88,17 @@ impl Browser {
     }
 
     /// Opens an address, and waits until the page is there.
-    pub fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         self.call("POST", "/url", &json!({ "url": url }));
     }
 
     /// Runs the body of a function in the page, and gives what it returns.
-    pub fn run(&self, script: &str, argument: &str) -> Value {
+    pub(crate) fn run(&self, script: &str, argument: &str) -> Value {
         self.call("POST", "/execute/sync", &json!({ "script": script, "args": [argument] }))
     }
 
     /// Waits until a script gives something else than null and false.
-    pub fn wait_for(&self, script: &str, argument: &str) -> Value {
+    pub(crate) fn wait_for(&self, script: &str, argument: &str) -> Value {
         let begin = Instant::now();
         loop {
             let given = self.run(script, argument);
@@ -107,19 +112,20 @@ impl Browser {
     }
 
     /// What the page complained of: errors of its script, and breaches of its security policy.
-    pub fn complaints(&self) -> Vec<Value> {
+    pub(crate) fn complaints(&self) -> Vec<Value> {
         let log = self.call("POST", "/se/log", &json!({ "type": "browser" }));
         log.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE").cloned().collect()
     }
 
     /// Writes what the window shows as a PNG.
-    pub fn screenshot(&self, file: &Path) {
+    pub(crate) fn screenshot(&self, file: &Path) {
         let shown = self.call("GET", "/screenshot", &Value::Null);
         fs::write(file, BASE64_STANDARD.decode(shown.as_str().unwrap()).unwrap()).unwrap();
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let (status, mut answer) = request(self.port, method, &format!("/session{}{path}", self.session), body).unwrap();
+        let (status, mut answer) =
+            request(self.port, method, &format!("/session{}{path}", self.session), body).unwrap();
         assert_eq!(status, 200, "{method} {path}: {answer}");
         answer["value"].take()
     }

@@ -140,6 +140,9 @@ fn hint(error: &io::Error) -> &'static str {
                 "; the certificate is signed by an authority that this client does not trust: give it that authority's \
                  certificate as CA file"
             }
+            CertificateError::BadSignature => {
+                "; the CA file has an authority of that name, but another key: was the authority made anew since?"
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "; use a host name or address that the certificate was made for, or have one made for this host"
             }
