@@ -13,7 +13,7 @@ mod support;
 use std::io::{Read, Write};
 
 use carillon_listener::settings::Limits;
-use carillon_metrics::{CloseReason, RefusalReason};
+use carillon_metrics::{CloseReason, Phase, RefusalReason};
 use carillon_wire::Overflow;
 use support::{Broker, Client, Said, frame, settings, upgrade_request};
 
@@ -255,5 +255,66 @@ fn plain_http_is_told_to_use_tls_and_garbage_is_closed() {
         let mut answer = Vec::new();
         let _ = garbage.read_to_end(&mut answer);
         assert!(answer.is_empty(), "{answer:?}");
+    });
+}
+
+#[test]
+fn nobody_waits_for_handshakes_that_do_not_go_on() {
+    let broker = Broker::start(settings());
+    beside_a_pair(&broker, |broker| {
+        let half_open: Vec<_> = (0..200)
+            .map(|number| {
+                let mut tcp = broker.tcp();
+                // The start of a handshake record that never goes on; every other one says nothing at all.
+                if number % 2 == 0 {
+                    tcp.write_all(&[22, 3, 1, 2, 0]).unwrap();
+                }
+                tcp
+            })
+            .collect();
+        broker.client().ping();
+        assert_eq!(broker.count(|shard| shard.handshake_failures.iter().map(|(_, count)| count.get()).sum()), 0);
+        drop(half_open);
+    });
+}
+
+#[test]
+fn a_connection_above_the_bound_is_closed_and_one_within_it_is_not() {
+    let mut settings = settings();
+    settings.limits.max_connections = 2;
+    let broker = Broker::start(settings);
+    let mut first = broker.client();
+    let second = broker.client();
+    let mut third = broker.tcp();
+    assert_eq!(third.read(&mut [0; 1]).unwrap_or(0), 0);
+    assert_eq!(broker.broker_metrics.connections_refused.get(), 1);
+    first.ping();
+    drop(second);
+    let is_one = || broker.metrics[0].connections.of(Phase::WebSocket).get() == 1;
+    support::eventually("room", is_one);
+    broker.client().ping();
+}
+
+#[test]
+fn pings_beyond_number_are_answered_without_memory_beyond_bound() {
+    let broker = Broker::start(settings());
+    beside_a_pair(&broker, |broker| {
+        let mut client = broker.client();
+        let pings = frame(0x89, &[7; 125]).repeat(5000);
+        client.send_raw(&pings);
+        let id = client.id();
+        client.send(&carillon_wire::ClientMessage::Ping(id));
+        let mut pongs = 0;
+        loop {
+            match client.next() {
+                Said::Pong(payload) => {
+                    assert_eq!(payload, [7; 125]);
+                    pongs += 1;
+                }
+                Said::Ok(answered) if answered == id.get() => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(pongs > 0);
     });
 }

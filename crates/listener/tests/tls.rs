@@ -12,11 +12,13 @@ mod support;
 
 use std::{fs, io::Write, sync::Arc};
 
+use base64::Engine;
 use carillon_listener::{
     Listener, StartError, Tls,
     tls::{CertificateError, TlsError},
 };
 use carillon_metrics::{BrokerMetrics, ShardMetrics, TlsHandshake};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ProtocolVersion;
 use support::{Broker, client_config, self_signed, settings, write_files};
 
@@ -48,6 +50,53 @@ fn broken_files_are_named_with_what_is_wrong() {
     }
     let missing = Tls::from_files("/nowhere/certificate.pem", "/nowhere/key.pem").unwrap_err().to_string();
     assert!(missing.contains("/nowhere/certificate.pem: cannot be read"), "{missing}");
+}
+
+/// The contents of the last element of a DER sequence: in PKCS#8 that is the key in its older form.
+fn last_element(sequence: &[u8]) -> &[u8] {
+    fn contents(der: &[u8]) -> (&[u8], &[u8]) {
+        let short = usize::from(der[1]);
+        let (head, length) = if short < 0x80 {
+            (2, short)
+        } else {
+            let digits = &der[2..2 + (short & 0x7f)];
+            (2 + digits.len(), digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)))
+        };
+        der[head..].split_at(length)
+    }
+    let (mut rest, _) = contents(sequence);
+    loop {
+        let (element, behind) = contents(rest);
+        if behind.is_empty() {
+            return element;
+        }
+        rest = behind;
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64::prelude::BASE64_STANDARD.encode(der))
+}
+
+#[test]
+fn keys_in_each_form_and_chains_are_read() {
+    let issuer_key = KeyPair::generate().unwrap();
+    let mut issuer_params = CertificateParams::new(vec![]).unwrap();
+    issuer_params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = issuer_params.self_signed(&issuer_key).unwrap();
+    let issuer_key = Issuer::from_params(&issuer_params, &issuer_key);
+    for (algorithm, older_form) in
+        [(&rcgen::PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY"), (&rcgen::PKCS_RSA_SHA256, "RSA PRIVATE KEY")]
+    {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer_key).unwrap();
+        let chain = format!("a comment\n{}{}", leaf.pem(), issuer.pem());
+        for key in [key.serialize_pem(), pem(older_form, last_element(&key.serialize_der()))] {
+            let files = write_files(&chain, &key);
+            let tls = Tls::from_files(&files.certificate, &files.key).unwrap();
+            assert_eq!(tls.chain(), [leaf.der().clone(), issuer.der().clone()]);
+        }
+    }
 }
 
 #[test]

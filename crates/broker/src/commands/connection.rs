@@ -1,7 +1,6 @@
 //! How `pub` and `sub` reach a broker.
 
 use std::{
-    convert::Infallible,
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,6 +8,7 @@ use std::{
 };
 
 use carillon_client::{Client, ClientBuilder, ConnectError, ReconnectPolicy};
+use clap::builder::{StringValueParser, TypedValueParser};
 use hyper::Uri;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, fail};
@@ -31,15 +31,11 @@ pub(super) struct Connection {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Token to connect with; better given in the environment, where other users cannot see it
-    #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = secret)]
+    #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = StringValueParser::new().map(Secret::new))]
     token: Option<Secret>,
     /// Give up after this long, with exit status 124
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-}
-
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

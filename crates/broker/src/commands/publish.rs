@@ -73,7 +73,8 @@ async fn connect_and_publish(args: &Args) -> ExitCode {
         Err(error) => return refused(&error),
     };
     let publisher = Publisher { client: &client, topic: &args.topic, headers: &args.headers };
-    let code = if args.lines { publisher.lines(lines_of_stdin()).await } else { publisher.one(&args.payload).await };
+    let code =
+        if args.lines { publisher.lines(lines_of_stdin()).await } else { publisher.one(args.payload.as_deref()).await };
     // All is acknowledged or given up, so how the connection ends changes nothing.
     let _ = client.close().await;
     code
@@ -87,9 +88,9 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    async fn one(&self, payload: &Option<String>) -> ExitCode {
+    async fn one(&self, payload: Option<&str>) -> ExitCode {
         let payload = match payload {
-            Some(payload) => Bytes::from(payload.clone()),
+            Some(payload) => Bytes::copy_from_slice(payload.as_bytes()),
             None => match whole_stdin().await {
                 Ok(payload) => payload,
                 Err(error) => return fail(EXIT_FAILURE, &error),

@@ -116,15 +116,14 @@ async fn print(
 ) -> Option<Ended> {
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
-        let event = match subscription.try_next() {
-            Some(event) => event,
-            None => {
-                // Nothing waits, so what was printed should be seen before the next message comes.
-                output.flush().await;
-                tokio::select! {
-                    event = subscription.next() => event?,
-                    () = output.closed() => return None,
-                }
+        let event = if let Some(event) = subscription.try_next() {
+            event
+        } else {
+            // Nothing waits, so what was printed should be seen before the next message comes.
+            output.flush().await;
+            tokio::select! {
+                event = subscription.next() => event?,
+                () = output.closed() => return None,
             }
         };
         match event {

@@ -77,7 +77,9 @@ mod tests {
 
     fn exit_of(outcomes: Vec<Result<(), PublishError>>) -> String {
         let mut tally = Tally::default();
-        outcomes.into_iter().for_each(|outcome| tally.count(outcome));
+        for outcome in outcomes {
+            tally.count(outcome);
+        }
         format!("{:?}", tally.report())
     }
 

@@ -1,13 +1,12 @@
 //! A whole client against a scripted broker, in memory and with a paused clock: waits take no time, and their length is exact.
 
-#[expect(unreachable_pub, reason = "the tests of the built crate use it too")]
-#[path = "../../../tests/support/peer.rs"]
 mod peer;
 mod publish;
 mod reconnect;
 mod refused;
 mod silence;
 mod subscribe;
+mod tls;
 
 use std::{sync::Mutex, time::Duration};
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// What a client said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub(super) enum Said {
     Connect {
         token: Option<String>,
     },
@@ -39,15 +39,15 @@ pub enum Said {
 }
 
 /// The broker's end of one connection.
-pub struct Peer<S> {
+pub(super) struct Peer<S> {
     socket: WebSocket<S>,
     said: VecDeque<Said>,
     /// How many WebSocket messages came.
-    pub messages: usize,
+    pub(super) messages: usize,
 }
 
 /// Reads the head of the client's HTTP request.
-pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+pub(super) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -56,7 +56,7 @@ pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
 }
 
 /// The answer that accepts an upgrade.
-pub fn accepting(head: &str) -> String {
+pub(super) fn accepting(head: &str) -> String {
     let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
     let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     let accept = BASE64.encode(digest);
@@ -67,7 +67,7 @@ pub fn accepting(head: &str) -> String {
 }
 
 /// A welcome with a heartbeat every 25 s.
-pub fn welcome() -> Welcome<'static> {
+pub(super) fn welcome() -> Welcome<'static> {
     Welcome {
         id: Id::from(0_u32),
         connection: "c1",
@@ -80,11 +80,11 @@ pub fn welcome() -> Welcome<'static> {
     }
 }
 
-pub fn ok(id: u64) -> BrokerMessage<'static> {
+pub(super) fn ok(id: u64) -> BrokerMessage<'static> {
     BrokerMessage::Ok(Id::new(id).unwrap())
 }
 
-pub fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static> {
+pub(super) fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static> {
     BrokerMessage::Error(ErrorReply {
         id: id.map(|id| Id::new(id).unwrap()),
         code,
@@ -93,21 +93,21 @@ pub fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static> {
     })
 }
 
-pub fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> BrokerMessage<'a> {
+pub(super) fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> BrokerMessage<'a> {
     let topic = Topic::new(topic).unwrap();
     BrokerMessage::Delivery(Delivery { topic, payload, time_us: 1_000_000, headers: Headers::EMPTY })
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Accepts the upgrade.
-    pub async fn upgrade(mut stream: S) -> Self {
+    pub(super) async fn upgrade(mut stream: S) -> Self {
         let head = read_head(&mut stream).await;
         stream.write_all(accepting(&head).as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
         Self::after_upgrade(stream)
     }
 
-    pub fn after_upgrade(stream: S) -> Self {
+    pub(super) fn after_upgrade(stream: S) -> Self {
         let mut socket = WebSocket::after_handshake(stream, Role::Server);
         socket.set_auto_close(false);
         socket.set_auto_pong(false);
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Accepts the upgrade and welcomes the client. Gives its token.
-    pub async fn welcome(stream: S) -> (Self, Option<String>) {
+    pub(super) async fn welcome(stream: S) -> (Self, Option<String>) {
         let mut peer = Self::upgrade(stream).await;
         let Said::Connect { token } = peer.hear().await else { panic!("the client must connect first") };
         peer.say(&[BrokerMessage::Welcome(welcome())]).await;
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Sends these as one WebSocket message.
-    pub async fn say(&mut self, messages: &[BrokerMessage<'_>]) {
+    pub(super) async fn say(&mut self, messages: &[BrokerMessage<'_>]) {
         let mut bytes = Vec::new();
         for message in messages {
             message.encode(&mut bytes);
@@ -131,19 +131,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.send(Frame::binary(Payload::Owned(bytes))).await;
     }
 
-    pub async fn send(&mut self, frame: Frame<'_>) {
+    pub(super) async fn send(&mut self, frame: Frame<'_>) {
         let Frame { fin, opcode, ref payload, .. } = frame;
         let owned = Frame::new(fin, opcode, None, Payload::Owned(payload.to_vec()));
         self.socket.write_frame(owned).await.unwrap();
         self.socket.flush().await.unwrap();
     }
 
-    pub async fn close(&mut self, code: CloseCode) {
+    pub(super) async fn close(&mut self, code: CloseCode) {
         self.send(Frame::close(code.number(), b"as scripted")).await;
     }
 
     /// The next thing that the client says.
-    pub async fn hear(&mut self) -> Said {
+    pub(super) async fn hear(&mut self) -> Said {
         loop {
             if let Some(said) = self.said.pop_front() {
                 return said;
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Hears a subscribe request for a pattern and accepts it. Gives its id.
-    pub async fn accept_subscription(&mut self, expected: &str) -> u64 {
+    pub(super) async fn accept_subscription(&mut self, expected: &str) -> u64 {
         match self.hear().await {
             Said::Subscribe { id, pattern } if pattern == expected => {
                 self.say(&[ok(id)]).await;
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Answers a flush and the close frame that follow a call of `close`.
-    pub async fn part(mut self) {
+    pub(super) async fn part(mut self) {
         match self.hear().await {
             Said::Flush(id) => self.say(&[ok(id)]).await,
             other => panic!("{other:?}"),

@@ -1,16 +1,14 @@
 //! The client over real TLS on loopback: certificates, and servers that are none.
 
-#[path = "support/peer.rs"]
-mod peer;
-
 use std::{net::SocketAddr, sync::Arc};
 
-use carillon_client::{Client, ConnectError, Event, SubscribeOptions};
-use peer::{Peer, Said, delivery, ok};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::peer::{Peer, Said, delivery, ok};
+use crate::{Client, ConnectError, Event, SubscribeOptions};
 
 /// A listening server and the authority that signed its certificate.
 struct Server {
