@@ -78,13 +78,14 @@ admin=${admin%/metrics}
 
 shopt -s checkwinsize
 (:) # sets COLUMNS, where there is a terminal
+width=$((${COLUMNS:-0} > 60 ? COLUMNS - 22 : 1000))
 show() { # NUMBER: prints a subscriber's lines as they come, and keeps them to be counted
     local line label colour='' plain=''
     trap '' INT HUP
     printf -v label '%-*s' 18 "${patterns[$1]}"
     [[ ! -t 1 ]] || colour=$'\e['${colours[$1]}m plain=$'\e[0m'
     while IFS= read -r line; do
-        printf '%s%s |%s %s\n' "$colour" "$label" "$plain" "${line:0:${COLUMNS:-1000}-22}"
+        printf '%s%s |%s %s\n' "$colour" "$label" "$plain" "${line:0:width}"
         printf '%s\n' "$line" >>"$home/received.$1"
     done
 }

@@ -2,93 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    net::{TcpListener, TcpStream},
     time::SystemTime,
 };
 
 use carillon::certs::DevCertificates;
-use tempfile::TempDir;
-
-/// The command with a home of its own and nothing of this process' configuration.
-fn carillon(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_carillon"));
-    command.env_clear().env("HOME", home).env("XDG_DATA_HOME", home);
-    command
-}
-
-fn run(home: &Path, args: &[&str]) -> Output {
-    carillon(home).args(args).output().unwrap()
-}
-
-fn home() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// A broker with development certificates and free ports.
-struct Broker {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Broker {
-    fn start(home: &Path) -> Self {
-        let mut child = carillon(home)
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let line = wait_for(&mut log, "\"message\":\"listening\"");
-        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = |field: &str| event[field].as_str().unwrap().parse().unwrap();
-        Self { child, log, address: address("address"), admin: address("admin") }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn ask(&self, route: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        write!(stream, "GET {route} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The next line of the log that holds this text.
-fn wait_for(log: &mut impl BufRead, text: &str) -> String {
-    let mut seen = String::new();
-    loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "no {text:?} in the log:\n{seen}");
-        if line.contains(text) {
-            return line;
-        }
-        seen += &line;
-    }
-}
+use support::{Broker, carillon, home, run, told, wait_for};
 
 #[test]
 fn serve_without_any_configuration_is_refused_with_advice() {

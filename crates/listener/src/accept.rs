@@ -7,13 +7,15 @@ use socket2::{Domain, Protocol, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 use crate::shard::Placement;
 
 /// How long accepting pauses when descriptors or memory have run out. What waits in the kernel's queue is kept.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A shortage that goes on is told this often, not ten times in a second.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
@@ -35,17 +37,14 @@ pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::Tc
 impl Acceptor {
     /// Accepts until the drain begins.
     pub(crate) async fn run(self, mut drain: watch::Receiver<bool>) {
-        let mut is_short = false;
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 _ = drain.wait_for(|drain| *drain) => return,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => {
-                    is_short = false;
-                    self.place(socket, peer);
-                }
+                Ok((socket, peer)) => self.place(socket, peer),
                 Err(error) => {
                     let kind = classify(&error);
                     self.metrics.accept_errors.of(kind).inc();
@@ -53,10 +52,10 @@ impl Acceptor {
                         tracing::debug!(%error, "a connection was gone before it could be accepted");
                         continue;
                     }
-                    if !is_short {
+                    if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
                         tracing::error!(%error, "accepting pauses until there is room again; raise the limit on open files (ulimit -n) or lower limits.max_connections");
+                        told = Some(Instant::now());
                     }
-                    is_short = true;
                     self.metrics.accept_pauses.inc();
                     sleep(PAUSE).await;
                 }

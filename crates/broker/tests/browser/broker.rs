@@ -51,7 +51,7 @@ impl Home {
     pub(crate) fn serve(&self, port: u16) -> Broker {
         let mut command = self.command(CARILLON);
         command.args(["serve", "--dev", "--admin", "127.0.0.1:0", "--listen", &format!("127.0.0.1:{port}")]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.env("CARILLON__LOG__LEVEL", "warn").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let process = Process(child);
         let mut told = |name: &str| {
