@@ -168,3 +168,21 @@ fn a_message_in_many_pieces_is_one_message() {
     assert_eq!(client.next(), Said::Pong(b"a ping between".to_vec()));
     assert_eq!(client.delivery().1, b"in pieces");
 }
+
+#[test]
+fn what_was_published_before_the_end_reaches_all_shards() {
+    let broker = Broker::start(carillon_listener::Settings { shards: 3, ..settings() });
+    let mut readers: Vec<_> = (0..3).map(|_| broker.client()).collect();
+    for reader in &mut readers {
+        reader.subscribe("a");
+    }
+    let publication = [0x94, 0x02, 0xc0, 0xa1, b'a', 0xc4, 0x01, b'x'];
+    for last_words in [&[0xc1][..], &[0x92, 0x06, 0x01]] {
+        let mut publisher = broker.client();
+        publisher.send_bytes(&[&publication, last_words].concat());
+        drop(publisher);
+        for reader in &mut readers {
+            assert_eq!(reader.delivery().1, b"x");
+        }
+    }
+}

@@ -86,6 +86,18 @@ mod tests {
     }
 
     #[test]
+    fn newest_gap_is_found_after_older_ones_were_taken() {
+        let mut gaps = Gaps { first_number: u32::MAX, ..Gaps::default() };
+        let (mut first, mut second) = (subscription(), subscription());
+        gaps.add((1, &mut first), 1, |_| true);
+        gaps.add((2, &mut second), 2, |_| true);
+        assert_eq!(gaps.pop(), Some(Gap { first_seq: 1, slot: 1, count: 1 }));
+        assert!(!gaps.add((2, &mut second), 3, |_| true));
+        assert!(gaps.add((1, &mut first), 4, |_| true), "what was taken does not grow any more");
+        assert_eq!(gaps.pop(), Some(Gap { first_seq: 2, slot: 2, count: 2 }));
+    }
+
+    #[test]
     fn count_that_is_full_begins_another_gap() {
         let mut gaps = Gaps::default();
         let mut subscription = subscription();

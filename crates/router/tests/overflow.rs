@@ -1,5 +1,7 @@
 //! Full outboxes, case by case; `model` has the general rule.
 
+#![expect(clippy::indexing_slicing, reason = "a test may")]
+
 use carillon_router::{ConnectionKey, Limits, Outgoing, Router};
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 
@@ -149,7 +151,7 @@ fn reply_to_unsubscribe_comes_behind_messages_and_gaps_and_the_id_is_free_with_i
     }
     shard.router.unsubscribe(shard.key, Id::from(1), b"ok".as_slice().into()).expect("it lives");
     assert_eq!(shard.publish("a", 5), 0);
-    // Two more losses for the subscription that has ended already.
+    // Both take the room of messages for the subscription that has ended; that is told before the reply too.
     shard.publish("b", 6);
     shard.publish("b", 7);
     let pattern = Pattern::new("a").expect("a pattern");

@@ -1,4 +1,4 @@
-//! A browser of its own for each test, driven over the WebDriver protocol.
+//! A browser of its own for each test, driven over the W3C's `WebDriver` protocol.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// What must be installed: the browser, what drives it, and what tells it which authority to trust.
 const COMMANDS: [&str; 3] = ["chromium", "chromedriver", "certutil"];
 /// Of no meaning for what is tested: a machine that takes longer than this is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Whether there is a browser to test with. Where there is none, it says so, and in CI it fails.
 pub(crate) fn is_installed() -> bool {
@@ -43,7 +43,7 @@ pub(crate) struct Browser {
     driver: Child,
     port: u16,
     session: String,
-    _home: TempDir,
+    home: TempDir,
 }
 
 impl Browser {
@@ -61,8 +61,8 @@ impl Browser {
             .spawn()
             .unwrap();
         let port = port_of(&mut driver);
-        let mut browser = Self { driver, port, session: String::new(), _home: home };
-        let profile = browser._home.path().join("profile");
+        let mut browser = Self { driver, port, session: String::new(), home };
+        let profile = browser.home.path().join("profile");
         let arguments = json!([
             "--headless=new",
             "--no-sandbox",
@@ -185,7 +185,7 @@ fn request(port: u16, method: &str, path: &str, body: &Value) -> io::Result<(u16
         answer.read_line(&mut line)?;
         match line.trim_end().split_once([' ', ':']) {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().unwrap()
+                length = value.trim().parse().unwrap();
             }
             Some((name, value)) if name.starts_with("HTTP/") => status = value[..3].parse().unwrap(),
             Some(_) => {}

@@ -65,7 +65,34 @@ fn shortened(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use fastwebsockets::{Role, after_handshake_split};
+    use tokio::io::{AsyncReadExt, BufWriter, duplex, empty};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_does_not_stay_in_a_buffer_below() {
+        let (here, mut there) = duplex(1024);
+        // Holds what it gets until it is flushed, as TLS may.
+        let (_, writer) = after_handshake_split(empty(), BufWriter::new(here), Role::Client);
+        let (work, from_work) = mpsc::channel(1);
+        let (into_done, mut done) = mpsc::channel::<Result<Vec<u8>, String>>(1);
+        let exchange = async {
+            for outgoing in [Outgoing::Batch(vec![1]), Outgoing::Close(CloseCode::Normal, String::new())] {
+                work.send(outgoing).await.unwrap();
+                let buffer = done.recv().await.unwrap().unwrap();
+                assert!(buffer.is_empty());
+                let arrived = tokio::time::timeout(Duration::from_secs(1), there.read(&mut [0; 64])).await;
+                assert!(arrived.unwrap().unwrap() > 0);
+            }
+        };
+        tokio::select! {
+            () = exchange => {}
+            never = write_loop(writer, from_work, into_done) => match never {},
+        }
+    }
 
     #[test]
     fn reasons_are_cut_between_characters() {

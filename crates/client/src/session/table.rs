@@ -187,6 +187,12 @@ impl Table {
         self.full.iter().any(|key| full_to(key, times))
     }
 
+    /// How many patterns deliveries are compared with.
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> usize {
+        self.wildcards.len() + self.exact.values().map(Vec::len).sum::<usize>()
+    }
+
     /// The connection is gone, and with it all that the broker knew.
     pub(super) fn disconnected(&mut self) {
         self.ids.clear();

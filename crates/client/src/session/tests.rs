@@ -231,6 +231,7 @@ proptest! {
         // Nothing is left at the broker that nobody holds.
         let accepted = world.subscriptions.values().flat_map(|m| &m.patterns).filter(|(_, accepted)| *accepted).count();
         prop_assert_eq!(world.live.len(), accepted);
+        prop_assert_eq!(world.session.table.indexed(), accepted);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use carillon_router::ConnectionKey;
 use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing};
 use tokio::{
     io::AsyncWrite,
-    time::{Duration, Instant, Sleep, sleep_until},
+    time::{Duration, Instant, Sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -34,8 +34,11 @@ use crate::{
 
 /// Input that is taken before the other direction, and the other connections, get their turn.
 const INPUT_BYTES_FOR_EACH_TURN: usize = 64 << 10;
-/// For the close to be written, and for the client to answer it.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+/// For the client to answer a close that was written, before its socket is closed on it.
+const LINGER: Duration = Duration::from_secs(2);
+/// For what a connection published before its end to find room at the other shards, so that clients who connect,
+/// publish and go again and again cannot fill the memory with it.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A connection that is a WebSocket.
 pub(super) struct Connection {
@@ -56,7 +59,7 @@ pub(super) struct Connection {
 
 enum State {
     Open,
-    /// The close frame is on its way out; until then. `is_flushed` once it is.
+    /// The close frame is on its way out, or, once it `is_flushed`, the client's answer is waited for; until then.
     Closing {
         until: Instant,
         reason: CloseReason,
@@ -187,6 +190,15 @@ impl Connection {
         Poll::Ready(())
     }
 
+    /// What the connection published before its end still reaches the other shards.
+    fn leave_hand_over(&mut self, cx: &mut Context<'_>) {
+        if self.poll_hand_over(cx).is_pending()
+            && let Some(handing_over) = self.handing_over.take()
+        {
+            tokio::task::spawn_local(timeout(HAND_OVER_DEADLINE, handing_over));
+        }
+    }
+
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if matches!(self.state, State::Open) && self.shard.hub.borrow().is_overflowed(self.key) {
             self.begin_close(&Ending::new(
@@ -210,8 +222,13 @@ impl Connection {
         };
         match written {
             Poll::Ready(Ok(())) => {
-                if let State::Closing { is_flushed, .. } = &mut self.state {
+                if let State::Closing { until, is_flushed, .. } = &mut self.state
+                    && !*is_flushed
+                {
                     *is_flushed = true;
+                    *until = Instant::now() + LINGER;
+                    let until = *until;
+                    self.wake_at(until);
                 }
                 Poll::Ready(())
             }
@@ -270,7 +287,7 @@ impl Connection {
             }
             self.shard.metrics.handshake_failures.of(HandshakeFailure::ConnectTimeout).inc();
             self.begin_close(&Ending::new(CloseCode::ConnectTimeout, "no connect message came in time"));
-            return now + CLOSE_DEADLINE;
+            return now;
         }
         let heartbeat = &mut self.session.heartbeat;
         if heartbeat.due() <= now {
@@ -282,7 +299,7 @@ impl Connection {
                 Due::TimedOut => {
                     let reason = "the last heartbeat was not answered before the next was due";
                     self.begin_close(&Ending::new(CloseCode::HeartbeatTimeout, reason));
-                    return now + CLOSE_DEADLINE;
+                    return now;
                 }
             }
         }
@@ -299,7 +316,7 @@ impl Connection {
         self.writer.echo_close(code);
         let reason =
             if code == Some(CloseCode::GoingAway.number()) { CloseReason::GoingAway } else { CloseReason::Normal };
-        self.close_until(Instant::now() + CLOSE_DEADLINE, reason, DropReason::Disconnected);
+        self.close_within(self.shard.settings.deadlines.write, reason, DropReason::Disconnected);
     }
 
     fn begin_close(&mut self, ending: &Ending) {
@@ -313,13 +330,15 @@ impl Connection {
                 .encode(&mut self.writer.replies.now);
         }
         self.writer.close(ending);
-        let time = if ending.flushes_outbox() { self.shard.settings.deadlines.drain } else { CLOSE_DEADLINE };
-        self.close_until(Instant::now() + time, ending.close_reason(), ending.drop_reason());
+        let deadlines = &self.shard.settings.deadlines;
+        let time = if ending.flushes_outbox() { deadlines.drain } else { deadlines.write };
+        self.close_within(time, ending.close_reason(), ending.drop_reason());
     }
 
-    fn close_until(&mut self, until: Instant, reason: CloseReason, dropped: DropReason) {
+    /// The close frame is on its way; `time` is for it to be written.
+    fn close_within(&mut self, time: Duration, reason: CloseReason, dropped: DropReason) {
+        let until = Instant::now() + time;
         self.state = State::Closing { until, reason, dropped, is_flushed: false };
-        self.handing_over = None;
         self.wake_at(until);
     }
 
@@ -362,6 +381,9 @@ impl Future for Connection {
         }
         loop {
             let wants_more = this.poll_input(cx).is_ready();
+            if matches!(this.state, State::Closing { .. }) {
+                let _ = this.poll_hand_over(cx);
+            }
             let was_full = this.is_full();
             let is_written = this.poll_output(cx).is_ready();
             if wants_more {
@@ -380,7 +402,10 @@ impl Future for Connection {
             this.end(reason, dropped);
         }
         match this.state {
-            State::Ended { .. } => Poll::Ready(()),
+            State::Ended { .. } => {
+                this.leave_hand_over(cx);
+                Poll::Ready(())
+            }
             _ => Poll::Pending,
         }
     }

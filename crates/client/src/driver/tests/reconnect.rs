@@ -119,6 +119,31 @@ async fn the_close_codes_range_says_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_brokers_last_words_are_read_even_when_writing_fails_first() {
+    let notices = Arc::new(Notices::default());
+    let (mut broker, client) =
+        start_with(Settings { receive_queue_bytes: 1000, ..settings() }, Some(notices.handler()));
+    let mut peer = broker.welcome().await;
+    let client = client.await.unwrap().unwrap();
+    let (_slow, _) = subscribed(&client, &mut peer, "a").await;
+    // With its queue full the client does not read, and so learns of the end by writing.
+    for _ in 0..2 {
+        peer.say(&[delivery("a", &[0; 1000])]).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.close(CloseCode::SlowConsumer).await;
+    drop(peer);
+    client.publish("b", "").await.unwrap();
+    broker.welcome().await;
+    match &notices.take()[0] {
+        Notice::Disconnected { cause: ConnectionLost::Closed { code, .. }, .. } => {
+            assert_eq!(*code, CloseCode::SlowConsumer);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_delay_that_the_broker_told_is_kept() {
     let closing = Closing { code: CloseCode::Draining, reason: "update", retry_after_ms: Some(5000) };
     let away = away_after(Some(closing), CloseCode::Draining).await.unwrap();
