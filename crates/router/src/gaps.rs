@@ -13,8 +13,8 @@ pub(crate) struct Gap {
     pub(crate) count: u32,
 }
 
-/// Gaps that wait, in the order of their places. Each has a number, one more than the one before it (wrapping), so that a
-/// subscription can name its newest without searching, whatever was taken meanwhile.
+/// Gaps that wait, in the order of their places. Each has a number, one more than the one before it (wrapping), so that
+/// a subscription can name its newest without searching, whatever was taken meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
     waiting: VecDeque<Gap>,
@@ -24,8 +24,8 @@ pub(crate) struct Gaps {
 
 impl Gaps {
     /// Counts a missing message; nothing that was counted before may be newer. It goes to the subscription's newest
-    /// gap, if that still waits and `continues(its first_seq)` says that nothing stands in between. Otherwise a new gap begins,
-    /// and the result is true.
+    /// gap, if that still waits and `continues(its first_seq)` says that nothing stands in between. Otherwise a new gap
+    /// begins, and the result is true.
     pub(crate) fn add(
         &mut self,
         (slot, subscription): (u32, &mut Subscription),

@@ -10,8 +10,8 @@ const SMALL_CAPACITY: usize = 64;
 
 /// Finds `u32` places by keys that are kept elsewhere. Clients choose the keys, so the hash is seeded at random.
 ///
-/// The hash is kept beside each place: growing reads nothing but the table itself, and a lookup reads another key only when
-/// 32 bits are equal.
+/// The hash is kept beside each place: growing reads nothing but the table itself, and a lookup reads another key only
+/// when 32 bits are equal.
 #[derive(Debug, Default)]
 pub(crate) struct HashIndex {
     table: HashTable<Entry>,

@@ -1,29 +1,32 @@
 //! Who gets a message: the subscription table of one shard, matching, and the outboxes in which messages wait for their
 //! connections.
 //!
-//! A [`Router`] belongs to one thread. It does no I/O, reads no clock, starts no thread, and knows neither how a message
-//! looks on the wire nor who may say what: it takes topics, patterns and finished bytes, and gives back what each
-//! connection has to be sent. It never waits and never calls back.
+//! A [`Router`] belongs to one thread. It does no I/O, reads no clock, starts no thread, and knows neither how a
+//! message looks on the wire nor who may say what: it takes topics, patterns and finished bytes, and gives back what
+//! each connection has to be sent. It never waits and never calls back.
 //!
 //! # What it promises
 //! - A connection gets **one copy** of a message, however many of its subscriptions match. The bytes are encoded once,
 //!   and only when somebody gets them.
-//! - What does not match costs nothing. A publication without wildcard subscriptions is one hash lookup. With them, each
-//!   token is looked up once and at most Σ C(17, k + 1) nodes for k = 0 to `w` are visited, where `w` is
-//!   [`Limits::max_wildcards`]: 153 for 1, 9,401 for 4. The number of subscriptions does not occur in it. (At depth `d` a
-//!   visited node is the topic's prefix with at most `w` tokens replaced by `*`; the sum over 17 depths gives the bound.)
+//! - What does not match costs nothing. A publication without wildcard subscriptions is one hash lookup. With them,
+//!   each token is looked up once and at most Σ C(17, k + 1) nodes for k = 0 to `w` are visited, where `w` is
+//!   [`Limits::max_wildcards`]: 153 for 1, 9,401 for 4. The number of subscriptions does not occur in it. (At depth `d`
+//!   a visited node is the topic's prefix with at most `w` tokens replaced by `*`; the sum over 17 depths gives the
+//!   bound.)
 //! - An outbox is **bounded** in bytes and messages. At the bound, the oldest messages that only `drop_oldest`
 //!   subscriptions wait for are dropped, and a gap stands in their place, with the exact count for each subscription.
-//!   A message that a `close` subscription waits for is never dropped: where it has no room, the connection is given up.
+//!   A message that a `close` subscription waits for is never dropped: where it has no room, the connection is given
+//!   up.
 //! - Behind the reply to unsubscribe comes nothing that was for that subscription alone, and no gap of it.
 //! - Nothing grows under churn: a topic, trie node or token is freed with the last subscription that needs it.
 //!
 //! # Bounds
 //! Bytes that wait are counted as the memory that they stand for: a message's own bytes, and 16 bytes for each
-//! subscription that it matched or for which a gap waits. So neither a thousand patterns that all match nor a thousand gaps
-//! go around the bound. Three things are counted but never refused, and may overshoot it: further matches of a message that
-//! has its room already, gaps, and replies to unsubscribe. All three are bounded by [`Limits::max_subscriptions`], because
-//! a subscription counts until its reply has left.
+//! subscription that it matched (once, where it must not be dropped) or for which a gap waits. So neither a thousand
+//! patterns that all match nor a thousand gaps go around the bound. Three things are counted but never refused, and may
+//! overshoot it: further matches of a message that has its room already, gaps of messages that never had any, and
+//! replies to unsubscribe. There is at most one of each for a subscription, and a subscription counts against
+//! [`Limits::max_subscriptions`] until its reply has left.
 //!
 //! # Where to start
 //! [`Router`], and there [`Router::publish`] and [`Router::next`]. Inside: `table` finds subscribers (`exact` by one

@@ -6,9 +6,9 @@
 //!              └─ droppable: messages for `drop_oldest` subscriptions only ──▶ dropped ──▶ gaps ──────┘
 //! ```
 //!
-//! Each lane is in the order of the shard's sequence numbers, and draining takes the lowest of the three fronts. Dropping
-//! takes the oldest droppable message, so all that were dropped and not yet told are older than those that wait there:
-//! gaps are made in order, and only a kept message can stand between two losses of the same subscription.
+//! Each lane is in the order of the shard's sequence numbers, and draining takes the lowest of the three fronts.
+//! Dropping takes the oldest droppable message, so all that were dropped and not yet told are older than those that
+//! wait there: gaps are made in order, and only a kept message can stand between two losses of the same subscription.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -26,7 +26,7 @@ pub const MAX_GAP_BYTES: usize = 1 + 1 + 9 + 2 + 9;
 
 /// What a match counts for beside the message, and the gap that it may become.
 const MATCH_BYTES: usize = 16;
-const _: () = assert!(size_of::<Gap>() == MATCH_BYTES && size_of::<Kept>() == MATCH_BYTES);
+const _: () = assert!(size_of::<Gap>() == MATCH_BYTES);
 
 /// An empty queue keeps the memory of so many entries, and no more.
 const KEPT_CAPACITY: usize = 16;
@@ -66,6 +66,9 @@ struct Kept {
     message: Rc<Encoded>,
     /// The subscription whose last message this is: it is the reply to unsubscribe.
     ends: Option<u32>,
+    /// Of the last message up to here that is no reply. A gap does not reach across a message. It may reach across
+    /// another subscription's reply, or each reply could split the gaps of all subscriptions.
+    last_message_seq: u64,
 }
 
 #[derive(Debug)]
@@ -172,7 +175,7 @@ impl Outbox {
                 self.gaps.pop().map(Taken::Gap)
             }
             Lane::Kept => {
-                let Kept { message, ends } = self.kept.pop_front()?;
+                let Kept { message, ends, .. } = self.kept.pop_front()?;
                 release_if_empty(&mut self.kept);
                 self.waiting.bytes -= message.bytes().len() + MATCH_BYTES;
                 if let Some(ends) = ends {
@@ -232,7 +235,7 @@ impl Outbox {
         let continues = |first_seq| {
             let before = kept.partition_point(|kept| kept.message.seq() < seq);
             let last_before = before.checked_sub(1).and_then(|last| kept.get(last));
-            last_before.is_none_or(|kept| kept.message.seq() < first_seq)
+            last_before.is_none_or(|kept| kept.last_message_seq < first_seq)
         };
         if self.gaps.add((slot, subscription), seq, continues) {
             dropped.gaps += 1;
@@ -243,7 +246,11 @@ impl Outbox {
     fn keep(&mut self, message: Rc<Encoded>, ends: Option<u32>) -> Fate {
         self.waiting.bytes += message.bytes().len() + MATCH_BYTES;
         self.waiting.messages += usize::from(ends.is_none());
-        self.kept.push_back(Kept { message, ends });
+        let last_message_seq = match ends {
+            None => message.seq(),
+            Some(_) => self.kept.back().map_or(0, |kept| kept.last_message_seq),
+        };
+        self.kept.push_back(Kept { message, ends, last_message_seq });
         Fate::Kept
     }
 

@@ -136,9 +136,9 @@ impl Router {
         Ok(())
     }
 
-    /// Gives a message to all connections with a subscription that matches, one copy each. `encode` makes the bytes that
-    /// are sent; it is called once, and only when somebody gets them. `accepted_nanos` is passed on with the message
-    /// and means nothing to the router.
+    /// Gives a message to all connections with a subscription that matches, one copy each. `encode` makes the bytes
+    /// that are sent; it is called once, and only when somebody gets them. `accepted_nanos` is passed on with the
+    /// message and means nothing to the router.
     pub fn publish(&mut self, topic: Topic<'_>, accepted_nanos: u64, encode: impl FnOnce() -> Box<[u8]>) -> Published {
         self.last_seq += 1;
         let seq = self.last_seq;
@@ -165,7 +165,8 @@ impl Router {
         is_matched
     }
 
-    /// Size of what [`Router::next`] gives next, in bytes on the wire (of a gap, [`MAX_GAP_BYTES`](crate::MAX_GAP_BYTES)).
+    /// Size of what [`Router::next`] gives next, in bytes on the wire (of a gap,
+    /// [`MAX_GAP_BYTES`](crate::MAX_GAP_BYTES)).
     /// `None` where nothing waits.
     pub fn next_bytes(&self, key: ConnectionKey) -> Option<usize> {
         self.connections.get(key)?.next_bytes()
@@ -182,8 +183,8 @@ impl Router {
         self.connections.get(key).map(Connection::waiting)
     }
 
-    /// Whether a connection was given up, because a message had no room that must not be dropped. Its outbox is empty and it
-    /// has no subscriptions any more; it is to be closed and disconnected.
+    /// Whether a connection was given up, because a message had no room that must not be dropped. Its outbox is empty
+    /// and it has no subscriptions any more; it is to be closed and disconnected.
     pub fn is_overflowed(&self, key: ConnectionKey) -> bool {
         self.connections.get(key).is_some_and(|connection| connection.is_overflowed)
     }

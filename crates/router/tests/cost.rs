@@ -46,7 +46,8 @@ fn exact_subscriptions_are_found_without_a_walk() {
     assert_eq!((published.connections, published.nodes_visited), (1, 0));
 }
 
-/// Every pattern that has a given number of `*` at most among sixteen tokens, each a trap: it matches but for the last token.
+/// Every pattern that has a given number of `*` at most among sixteen tokens, each a trap: it matches but for the last
+/// token.
 fn traps(max_wildcards: usize) -> impl Iterator<Item = String> {
     let choices = (0..1_u32 << (MAX_TOKENS - 1)).filter(move |bits| bits.count_ones() as usize <= max_wildcards);
     choices.map(|bits| {

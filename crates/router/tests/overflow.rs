@@ -162,6 +162,31 @@ fn reply_to_unsubscribe_comes_behind_messages_and_gaps_and_the_id_is_free_with_i
 }
 
 #[test]
+fn replies_that_wait_do_not_multiply_gaps() {
+    const SUBSCRIPTIONS: u32 = 100;
+    let mut shard = Shard::new(Limits { max_subscriptions: 2 * SUBSCRIPTIONS as usize, ..LIMITS });
+    shard.subscribe(0, "kept", Overflow::Close);
+    for id in 1..=SUBSCRIPTIONS {
+        shard.subscribe(id, "a", Overflow::DropOldest);
+    }
+    for number in 1..=3 {
+        shard.publish("kept", number);
+    }
+    for id in 1..=SUBSCRIPTIONS {
+        assert_eq!(shard.publish("a", 4), 1);
+        shard.router.unsubscribe(shard.key, Id::from(id), b"ok".as_slice().into()).expect("it lives");
+    }
+    let waiting = shard.router.waiting(shard.key).expect("it is connected");
+    let replies_and_gaps = SUBSCRIPTIONS as usize * (b"ok".len() + 16 + 16);
+    assert_eq!(waiting.bytes, 3 * MESSAGE_BYTES + replies_and_gaps, "one gap and one reply for each subscription");
+    let drained = shard.drain();
+    for (gap, id) in drained[3..].iter().filter(|it| it.starts_with('-')).zip(1..=SUBSCRIPTIONS) {
+        assert!(gap.ends_with(&format!(" of {id}")), "{gap}");
+    }
+    assert_eq!(drained.iter().filter(|it| *it == "ok").count(), SUBSCRIPTIONS as usize);
+}
+
+#[test]
 fn message_larger_than_the_whole_outbox_is_lost_like_any_that_finds_no_room() {
     let limits = Limits { outbox_bytes: MESSAGE_BYTES - 1, ..LIMITS };
     let mut shard = Shard::new(limits.clone());

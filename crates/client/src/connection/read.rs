@@ -86,11 +86,12 @@ pub(crate) async fn read_loop<R: AsyncRead + Unpin>(
 }
 
 fn read_error(error: WebSocketError, max_message_bytes: usize) -> ReadError {
+    let ended = || ReadError::Stream("the stream ended without a close frame".to_owned());
     match error {
+        // TLS calls it so when its own goodbye is missing; nobody needs to hear more of that.
+        WebSocketError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => ended(),
         WebSocketError::IoError(error) => ReadError::Stream(error.to_string()),
-        WebSocketError::UnexpectedEOF | WebSocketError::ConnectionClosed => {
-            ReadError::Stream("the stream ended without a close frame".to_owned())
-        }
+        WebSocketError::UnexpectedEOF | WebSocketError::ConnectionClosed => ended(),
         WebSocketError::FrameTooLarge => too_large(max_message_bytes),
         other => ReadError::Protocol(CloseCode::ProtocolError, other.to_string()),
     }

@@ -16,7 +16,8 @@ pub(crate) struct Connection {
     pub(crate) subscriptions: BTreeMap<Id, Subscription>,
     /// Everything that was for it since the last thing that it got.
     pub(crate) expected: VecDeque<Expected>,
-    /// Missing for each subscription, as the gaps told since the last message or reply.
+    /// Missing for each subscription since the last message that came, and told of that by gaps.
+    missing: BTreeMap<Id, u64>,
     pub(crate) told: BTreeMap<Id, u64>,
     pub(crate) is_overflowed: bool,
 }
@@ -60,8 +61,8 @@ impl Expected {
 
 impl Connection {
     pub(crate) fn new(key: ConnectionKey) -> Self {
-        let (subscriptions, expected, told) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
-        Self { key, subscriptions, expected, told, is_overflowed: false }
+        let (missing, told) = (BTreeMap::new(), BTreeMap::new());
+        Self { key, subscriptions: BTreeMap::new(), expected: VecDeque::new(), missing, told, is_overflowed: false }
     }
 
     /// Live subscriptions that match.
@@ -120,6 +121,7 @@ impl Connection {
         self.is_overflowed = true;
         self.subscriptions.clear();
         self.expected.clear();
+        self.missing.clear();
         self.told.clear();
     }
 
@@ -139,6 +141,7 @@ impl Connection {
             None => {
                 assert_eq!((next_bytes, router.waiting(self.key)), (None, Some(Waiting::default())));
                 self.pass_lost();
+                self.assert_all_told();
                 assert!(self.expected.is_empty(), "{:?}", self.expected);
                 return false;
             }
@@ -150,6 +153,7 @@ impl Connection {
             Some(Outgoing::Message(message)) => {
                 assert_eq!(next_bytes, Some(message.bytes().len()));
                 let expected = self.pop_expected();
+                self.assert_all_told();
                 assert_eq!(expected.bytes, message.bytes());
                 assert!(matches!(expected.kind, Kind::Message { .. }) && message.accepted_nanos().is_some());
             }
@@ -159,6 +163,7 @@ impl Connection {
                 assert_eq!(expected.bytes, message.bytes());
                 assert_eq!(message.accepted_nanos(), None);
                 let Kind::Reply(id) = expected.kind else { panic!("{expected:?}") };
+                assert_eq!(self.told.get(&id), self.missing.get(&id), "all is told before the reply");
                 self.subscriptions.remove(&id);
             }
         }
@@ -170,15 +175,17 @@ impl Connection {
         self.expected.pop_front().expect("nothing comes that was not for it")
     }
 
-    /// What was lost before the next thing must have been told by now, exactly.
     fn pass_lost(&mut self) {
-        let mut missing = BTreeMap::new();
         while let Some(Expected { kind: Kind::Message { ids, is_lost: true, .. }, .. }) = self.expected.front() {
             for id in ids {
-                *missing.entry(*id).or_default() += 1;
+                *self.missing.entry(*id).or_default() += 1;
             }
             self.expected.pop_front();
         }
-        assert_eq!(std::mem::take(&mut self.told), missing);
+    }
+
+    /// What is missing before the next message must have been told by now, exactly.
+    fn assert_all_told(&mut self) {
+        assert_eq!(std::mem::take(&mut self.told), std::mem::take(&mut self.missing));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use carillon_wire::{BrokerMessage, Id};
 use fastwebsockets::{Frame, OpCode, Payload};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{peer::*, subscribe::subscribed, *};
 use crate::error::ConnectionLost;
@@ -60,7 +60,7 @@ async fn silence_does_not_count_while_the_client_itself_does_not_read() {
     }
     sleep(Duration::from_mins(10)).await;
     for _ in 0..5 {
-        slow.next().await.unwrap();
+        timeout(Duration::from_secs(1), slow.next()).await.unwrap().unwrap();
     }
     sleep(Duration::from_secs(49)).await;
     assert!(broker.ends.try_recv().is_err());

@@ -1,6 +1,7 @@
 //! Subscriptions: who gets what, what is missing, and what a slow application does.
 
 use carillon_wire::{BrokerMessage, ErrorCode, GapReason, Id, broker_message::Gap};
+use tokio::time::timeout;
 
 use super::{peer::*, *};
 use crate::{client::SubscribeOptions, error::SubscribeError, message::Event, subscription::Subscription};
@@ -120,7 +121,7 @@ async fn flood(peer: &mut Peer<DuplexStream>, most: usize) -> usize {
     let payload = [b'x'; 1000];
     for sent in 0..most {
         let messages = [delivery("a", &payload)];
-        if tokio::time::timeout(Duration::from_secs(1), peer.say(&messages)).await.is_err() {
+        if timeout(Duration::from_secs(1), peer.say(&messages)).await.is_err() {
             return sent;
         }
     }
@@ -140,7 +141,7 @@ async fn reading_stops_at_a_full_queue_and_goes_on_when_it_was_taken_from() {
         held += 1;
     }
     assert!((9..=10).contains(&held), "{held}");
-    assert!(slow.next().await.is_some());
+    assert!(timeout(Duration::from_secs(1), slow.next()).await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +154,7 @@ async fn dropping_a_full_subscription_lets_the_others_go_on() {
         peer.say(&[delivery("a", &[0; 1000])]).await;
     }
     peer.say(&[delivery("b", b"behind")]).await;
-    assert!(tokio::time::timeout(Duration::from_secs(1), quick.next()).await.is_err());
+    assert!(timeout(Duration::from_secs(1), quick.next()).await.is_err());
     drop(slow);
     assert_eq!(next_payload(&mut quick).await, "behind");
 }
@@ -169,7 +170,7 @@ async fn a_reply_behind_a_full_queue_still_arrives() {
         peer.say(&[delivery("a", &[0; 1000])]).await;
     }
     peer.say(&[ok(id)]).await;
-    pending.await.unwrap();
+    timeout(Duration::from_secs(1), pending).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
