@@ -46,7 +46,7 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// `*` tokens in one pattern. More are refused with an error: the cost of a match grows with them.
     pub max_wildcards: usize,
-    /// Bytes that wait for one connection. At the bound the subscriptions' overflow policies decide.
+    /// Bytes that wait for one connection, and 16 for each subscription that a message matched. At the bound the subscriptions' overflow policies decide.
     pub outbox_bytes: usize,
     /// Messages that wait for one connection. At the bound the subscriptions' overflow policies decide.
     pub outbox_messages: usize,

@@ -11,6 +11,8 @@ use super::{Admin, Config, Problem};
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
+/// What a queue counts for a message besides its bytes.
+const QUEUE_OVERHEAD_BYTES: usize = 1024;
 /// How far the last reply may go beyond `limits.reply_bytes`.
 const REPLY_OVERSHOOT_BYTES: usize = 4 << 10;
 /// A day; anything longer is a slip of the pen.
@@ -178,12 +180,15 @@ fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
             limits.reply_bytes
         )
     });
+    let least = limits.max_message_bytes.saturating_add(QUEUE_OVERHEAD_BYTES);
     for (key, value) in
         [("limits.outbox_bytes", limits.outbox_bytes), ("limits.shard_queue_bytes", limits.shard_queue_bytes)]
     {
-        checker.require(key, value >= limits.max_message_bytes, || {
-            let least = limits.max_message_bytes;
-            format!("found {value}, allowed: at least {least}, which is limits.max_message_bytes: the largest message must fit")
+        checker.require(key, value >= least, || {
+            format!(
+                "found {value}, allowed: at least {least}, which is limits.max_message_bytes and {QUEUE_OVERHEAD_BYTES}: \
+                 the largest message must fit"
+            )
         });
     }
     checker.range("limits.max_http_head_bytes", limits.max_http_head_bytes, 8 << 10, MIB);
