@@ -29,10 +29,12 @@ test: browser ## all the tests, and all the set-up that they need
 	cargo test --workspace
 
 .PHONY: lint
-lint: cargo-deny ## formatting, clippy and rustdoc without a warning, and what the dependencies may be
+lint: ## formatting, clippy and rustdoc without a warning, and what the dependencies may be
 	cargo fmt --all --check
+	cargo fmt --manifest-path crates/wire/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION)
 	cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
 	@if timeout 120 cargo deny --log-level off fetch db; then \
 	  echo 'cargo deny check advisories' && cargo deny --offline check --hide-inclusion-graph advisories; \
@@ -57,7 +59,3 @@ browser:
 	else \
 	  echo "missing for the browser test:$$missing. As root: apt-get install $(BROWSER_PACKAGES)"; \
 	fi
-
-.PHONY: cargo-deny
-cargo-deny:
-	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION)
