@@ -118,7 +118,10 @@ async fn connect(args: &Args, count: usize, resume: bool) -> io::Result<()> {
     time::sleep(Duration::from_secs(2)).await;
     let after = usage(args.pid)?;
     println!("connections               {count} in {seconds:.1} s");
-    println!("broker CPU for a connect  {:.0} µs", after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / count as f64);
+    println!(
+        "broker CPU for a connect  {:.0} µs",
+        after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / count as f64
+    );
     println!(
         "resident for a connection {:.1} KiB (idle, subscribed)",
         after.resident_kib.saturating_sub(before.resident_kib) as f64 / count as f64
@@ -176,7 +179,10 @@ async fn fan_out(args: &Args, subscribers: usize, messages: u64, rate: u64, payl
     }
     println!("deliveries                {count}, none lost, in order");
     println!("deliveries/s              {:.0}", count as f64 / seconds);
-    println!("broker CPU for a delivery {:.0} ns", after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e9 / count as f64);
+    println!(
+        "broker CPU for a delivery {:.0} ns",
+        after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e9 / count as f64
+    );
     println!("broker resident           {} KiB", after.resident_kib);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use carillon_metrics::{AcceptError, BrokerMetrics};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -16,6 +16,15 @@ use crate::shard::Placement;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A shortage that goes on is told this often, not ten times in a second.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What the kernel may hold for a connection that is not on its way yet. By itself it would take megabytes for a reader
+/// that has stopped, beside the outbox's bound.
+const KERNEL_UNSENT_BYTES: u32 = 128 << 10;
+
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOMEM: i32 = 12;
+const ENOBUFS: i32 = 105;
 
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
@@ -49,7 +58,9 @@ impl Acceptor {
                     let kind = classify(&error);
                     self.metrics.accept_errors.of(kind).inc();
                     if kind == AcceptError::Other {
-                        tracing::debug!(%error, "a connection was gone before it could be accepted");
+                        tracing::debug!(%error, "a connection could not be accepted");
+                        // Should it be more than that one connection, this is no busy loop.
+                        sleep(Duration::from_millis(1)).await;
                         continue;
                     }
                     if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
@@ -69,7 +80,7 @@ impl Acceptor {
             self.metrics.connections_refused.inc();
             return;
         }
-        let ready = socket.set_nodelay(true).and_then(|()| socket.into_std());
+        let ready = prepare(&socket).and_then(|()| socket.into_std());
         match (ready, self.shards.iter().min_by_key(|shard| shard.connections())) {
             (Ok(socket), Some(shard)) => shard.place(socket, peer),
             (Err(error), _) => tracing::debug!(%error, "a connection was gone before it could be placed"),
@@ -78,13 +89,18 @@ impl Acceptor {
     }
 }
 
+/// Small writes leave at once, and the kernel does not hide more of a slow reader's messages than the outbox would.
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES)
+}
+
 fn classify(error: &io::Error) -> AcceptError {
-    match error.kind() {
-        io::ErrorKind::OutOfMemory => AcceptError::Memory,
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {
-            AcceptError::Other
-        }
-        // EMFILE and ENFILE have no kind of their own; whatever else keeps accept from working is worth a pause too.
-        _ => AcceptError::FdLimit,
+    // Linux's numbers: what runs out has no kind of its own in the standard library.
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE) => AcceptError::FdLimit,
+        Some(ENOMEM | ENOBUFS) => AcceptError::Memory,
+        // What a connection brought with it, as accept(2) passes network errors on.
+        _ => AcceptError::Other,
     }
 }

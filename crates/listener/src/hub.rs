@@ -13,12 +13,20 @@ use carillon_wire::{
 
 use crate::{clock::Moment, settings::Limits, shard::queue::Batch};
 
+/// The work of one turn, counted in subscriptions that got a message: a millisecond or less.
+const WORK_FOR_EACH_TURN: usize = 16 << 10;
+/// What a publication costs beside its deliveries, in the same measure; so a turn has 256 of them at most, far fewer than
+/// an outbox holds.
+const WORK_FOR_EACH_PUBLICATION: usize = 64;
+
 /// The shard's part of the broker, without sockets.
 pub(crate) struct Hub {
     router: Router,
     metrics: Arc<ShardMetrics>,
     /// Publications for the other shards; none where there are none.
     batch: Option<Batch>,
+    /// What is left of the turn's share of work.
+    work_left: usize,
     /// Where a publication is encoded when there is no batch.
     scratch: Vec<u8>,
 }
@@ -32,7 +40,24 @@ impl Hub {
             outbox_bytes: limits.outbox_bytes,
             outbox_messages: limits.outbox_messages,
         });
-        Self { router, metrics, batch: has_peers.then(Batch::default), scratch: Vec::new() }
+        Self { router, metrics, batch: has_peers.then(Batch::default), work_left: 0, scratch: Vec::new() }
+    }
+
+    /// A connection's turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.work_left = WORK_FOR_EACH_TURN;
+    }
+
+    /// Whether the turn has done its share, so that the others come next: those who wait for the shard, and those who
+    /// have to empty the outboxes that this turn has filled.
+    pub(crate) fn is_turn_over(&self) -> bool {
+        self.work_left == 0
+    }
+
+    fn publish_here(&mut self, topic: Topic<'_>, accepted_nanos: u64, encode: impl FnOnce() -> Box<[u8]>) {
+        let published = self.router.publish(topic, accepted_nanos, encode);
+        let work = WORK_FOR_EACH_PUBLICATION + published.subscriptions as usize + published.nodes_visited as usize;
+        self.work_left = self.work_left.saturating_sub(work);
     }
 
     pub(crate) fn connect(&mut self) -> ConnectionKey {
@@ -70,30 +95,39 @@ impl Hub {
         });
         self.metrics.messages_received.inc();
         self.metrics.payload_bytes_received.add(publish.payload.len() as u64);
-        if let Some(batch) = &mut self.batch {
+        // Taken out for the call, as the router is borrowed for it too.
+        if let Some(mut batch) = self.batch.take() {
             if batch.is_empty() {
                 batch.accepted_nanos = moment.nanos;
             }
             let bytes = batch.push(publish.topic.as_str(), |out| delivery.encode(out));
-            self.router.publish(publish.topic, moment.nanos, || bytes.into());
+            self.publish_here(publish.topic, moment.nanos, || bytes.into());
+            self.batch = Some(batch);
         } else {
-            let scratch = &mut self.scratch;
-            self.router.publish(publish.topic, moment.nanos, || {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            self.publish_here(publish.topic, moment.nanos, || {
                 scratch.clear();
-                delivery.encode(scratch);
+                delivery.encode(&mut scratch);
                 scratch.as_slice().into()
             });
+            self.scratch = scratch;
         }
     }
 
-    /// Gives what another shard accepted to this shard's subscribers.
-    pub(crate) fn deliver(&mut self, batch: &Batch) {
-        for (name, delivery) in batch.iter() {
+    /// Gives what another shard accepted to this shard's subscribers, as far as the turn goes; whether there is more.
+    pub(crate) fn deliver<'b>(
+        &mut self,
+        publications: &mut impl Iterator<Item = (&'b str, &'b [u8])>,
+        accepted_nanos: u64,
+    ) -> bool {
+        while !self.is_turn_over() {
+            let Some((name, delivery)) = publications.next() else { return false };
             // It was checked where it was accepted; a second look costs little beside a wrong topic.
             if let Ok(topic) = Topic::new(name) {
-                self.router.publish(topic, batch.accepted_nanos, || delivery.into());
+                self.publish_here(topic, accepted_nanos, || delivery.into());
             }
         }
+        true
     }
 
     /// How large the batch for the other shards has become.
@@ -103,7 +137,10 @@ impl Hub {
 
     /// Takes what the other shards have to get, if there is anything.
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {
-        self.batch.as_mut().filter(|batch| !batch.is_empty()).map(std::mem::take)
+        let batch = self.batch.as_mut().filter(|batch| !batch.is_empty())?;
+        // The next one will be about as large.
+        let next = Batch::with_capacity_of(batch);
+        Some(std::mem::replace(batch, next))
     }
 
     /// Size of the next thing in a connection's outbox, in bytes.

@@ -72,7 +72,8 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Listener {
-    /// Binds the address and starts acceptor and shards. `shards` holds the metrics of each shard, one for each.
+    /// Binds the address and starts acceptor and shards. There are as many shards, one thread each, as
+    /// `shards` has places to count.
     pub fn start(
         settings: Settings,
         tls: &Tls,
@@ -87,19 +88,18 @@ impl Listener {
         let handles = start_shards(&settings, tls, shards, &draining)?;
         let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let acceptor = thread::Builder::new().name("carillon-accept".into()).spawn(move || {
-            runtime.block_on(async {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => {
-                        let max_connections = settings.limits.max_connections;
-                        Acceptor { listener, shards: placements, max_connections, metrics: broker_metrics }
-                            .run(draining)
-                            .await;
-                    }
-                    Err(error) => tracing::error!(%error, "the listening socket cannot be watched"),
-                }
-            });
-        })?;
+        let acceptor = {
+            let _context = runtime.enter();
+            Acceptor {
+                listener: TcpListener::from_std(listener)?,
+                shards: placements,
+                max_connections: settings.limits.max_connections,
+                metrics: broker_metrics,
+            }
+        };
+        let acceptor = thread::Builder::new()
+            .name("carillon-accept".into())
+            .spawn(move || runtime.block_on(acceptor.run(draining)))?;
         Ok(Self { address, drain, threads: vec![acceptor], shards: handles })
     }
 

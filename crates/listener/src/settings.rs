@@ -8,8 +8,6 @@ use std::{net::SocketAddr, time::Duration};
 pub struct Settings {
     /// The address that is listened on, for wss.
     pub listen: SocketAddr,
-    /// Number of shards, each one thread; at least 1.
-    pub shards: usize,
     /// The kernel's queue of connections that are not yet accepted.
     pub backlog: u32,
     /// Whether a client without credentials is let in.
@@ -63,7 +61,7 @@ pub struct Limits {
 pub struct Deadlines {
     /// From accepting the socket to the end of the TLS handshake.
     pub tls_handshake: Duration,
-    /// For the head of an HTTP request, and for the next request on a kept connection.
+    /// From the end of the TLS handshake to the whole head of the HTTP request.
     pub http_head: Duration,
     /// From the WebSocket's start to the connect message.
     pub connect: Duration,

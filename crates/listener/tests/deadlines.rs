@@ -166,16 +166,14 @@ fn a_subscription_that_asks_for_it_is_closed_rather_than_robbed() {
 
 #[test]
 fn a_drain_tells_everybody_when_to_come_back_and_loses_nothing_that_waits() {
-    let mut settings = settings();
-    settings.shards = 2;
-    let mut broker = Broker::start(settings);
+    let mut broker = Broker::start_with(settings(), 2);
     let mut clients: Vec<_> = (0..10).map(|_| broker.client()).collect();
     for client in &mut clients {
         client.subscribe("a");
     }
     let mut publisher = broker.client();
     for _ in 0..10 {
-        publisher.publish("a", &[7; 50_000]);
+        publisher.publish("a", &vec![7; 50_000]);
     }
     // Somebody who has not come in does not hold the broker up.
     let half_open = broker.tcp();
@@ -207,4 +205,49 @@ fn a_drain_tells_everybody_when_to_come_back_and_loses_nothing_that_waits() {
     assert!(results.iter().any(|(_, delay)| *delay != results[0].1), "all come back at once: {results:?}");
     drop(half_open);
     assert!(std::net::TcpStream::connect(broker.address).is_err(), "it still listens");
+}
+
+/// CPU time of this process's shard threads.
+fn shard_cpu() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let shards = tasks
+        .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("carillon-shard")));
+    let nanos = shards.map(|shard| {
+        let line = std::fs::read_to_string(shard.join("schedstat")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or_default()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+#[test]
+fn closing_a_socket_that_takes_nothing_waits_without_work() {
+    // The sums are of all shards of the process, so this test has one of its own.
+    if std::env::var_os("CARILLON_TEST_ALONE").is_none() {
+        let name = "closing_a_socket_that_takes_nothing_waits_without_work";
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("CARILLON_TEST_ALONE", "1")
+            .status();
+        assert!(alone.unwrap().success());
+        return;
+    }
+    let mut settings = settings();
+    settings.limits.outbox_bytes = 2 << 20;
+    settings.deadlines.write = Duration::from_secs(1);
+    settings.deadlines.drain = Duration::from_secs(4);
+    let mut broker = Broker::start(settings);
+    let mut stalled = broker.client();
+    stalled.subscribe("a");
+    let mut publisher = broker.client();
+    let payload = vec![0; 64 << 10];
+    while broker.count(|shard| shard.messages_dropped.of(DropReason::DropOldest).get()) == 0 {
+        publisher.publish("a", &payload);
+    }
+    let (cpu, start) = (shard_cpu(), std::time::Instant::now());
+    let draining = std::thread::spawn(move || broker.drain());
+    std::thread::sleep(Duration::from_secs(2));
+    let (used, passed) = (shard_cpu().saturating_sub(cpu), start.elapsed());
+    assert!(used < passed / 4, "{used:?} of CPU in {passed:?} of waiting");
+    draining.join().unwrap();
+    drop(stalled);
 }

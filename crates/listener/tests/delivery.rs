@@ -88,7 +88,7 @@ fn times_do_not_go_back() {
 
 #[test]
 fn messages_cross_shards_in_order() {
-    let broker = Broker::start(carillon_listener::Settings { shards: 3, ..settings() });
+    let broker = Broker::start_with(settings(), 3);
     // The acceptor fills the shard with the fewest connections, so that these lie on all of them.
     let mut readers: Vec<_> = (0..6).map(|_| broker.client()).collect();
     for reader in &mut readers {
@@ -110,7 +110,7 @@ fn messages_cross_shards_in_order() {
 
 #[test]
 fn a_large_message_and_small_ones_behind_it_arrive_whole() {
-    let broker = Broker::start(carillon_listener::Settings { shards: 2, ..settings() });
+    let broker = Broker::start_with(settings(), 2);
     let mut readers = [broker.client(), broker.client()];
     for reader in &mut readers {
         reader.subscribe("a");
@@ -134,8 +134,7 @@ fn many_requests_in_one_websocket_message_are_all_answered() {
     // Far more replies than may wait, so that the broker has to stop in the middle of a message and go on later.
     let mut settings = settings();
     settings.limits.reply_bytes = 256;
-    settings.shards = 2;
-    let broker = Broker::start(settings);
+    let broker = Broker::start_with(settings, 2);
     let mut client = broker.client();
     let mut bytes = Vec::new();
     for number in 1000..6000_u32 {
@@ -171,7 +170,7 @@ fn a_message_in_many_pieces_is_one_message() {
 
 #[test]
 fn what_was_published_before_the_end_reaches_all_shards() {
-    let broker = Broker::start(carillon_listener::Settings { shards: 3, ..settings() });
+    let broker = Broker::start_with(settings(), 3);
     let mut readers: Vec<_> = (0..3).map(|_| broker.client()).collect();
     for reader in &mut readers {
         reader.subscribe("a");
@@ -184,5 +183,76 @@ fn what_was_published_before_the_end_reaches_all_shards() {
         for reader in &mut readers {
             assert_eq!(reader.delivery().1, b"x");
         }
+    }
+}
+
+const COUNT: usize = 100_000;
+
+/// Publications of seven bytes, as many as fit into one WebSocket message.
+fn many_small_publications(count: usize) -> Vec<u8> {
+    [0x94, 0x02, 0xc0, 0xa1, b'a', 0xc4, 0x00].repeat(count)
+}
+
+#[test]
+fn a_reader_that_keeps_up_loses_nothing_to_one_huge_message() {
+    for shards in [1, 2] {
+        let mut settings = settings();
+        // Far less than the message has.
+        settings.limits.outbox_messages = 2000;
+        let broker = Broker::start_with(settings, shards);
+        // The first is on the publisher's shard, the second, where there are two, on the other.
+        let mut readers: Vec<_> = (0..2).map(|_| broker.client()).collect();
+        for reader in &mut readers {
+            reader.subscribe("a");
+        }
+        let mut publisher = broker.client();
+        let readers: Vec<_> = readers
+            .into_iter()
+            .map(|mut reader| {
+                std::thread::spawn(move || {
+                    for _ in 0..COUNT {
+                        assert!(
+                            matches!(reader.next(), Said::Delivery { .. }),
+                            "a reader at full speed was told a gap"
+                        );
+                    }
+                })
+            })
+            .collect();
+        publisher.send_bytes(&many_small_publications(COUNT));
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn shards_whose_queues_are_full_do_not_wait_for_each_other() {
+    let mut settings = settings();
+    settings.limits.reply_bytes = 4096;
+    settings.limits.max_payload_bytes = 1 << 10;
+    settings.limits.max_message_bytes = 1 << 20;
+    settings.limits.shard_queue_bytes = 64 << 10;
+    let broker = Broker::start_with(settings, 2);
+    let publishers: Vec<_> = (0..6)
+        .map(|_| {
+            let mut sender = broker.client();
+            std::thread::spawn(move || {
+                // With ids, so that replies wait for the other shard's queue.
+                let mut bytes = Vec::new();
+                for number in 1000..21_000_u32 {
+                    let (topic, headers) = (Topic::new("a.b.c.d").unwrap(), Headers::EMPTY);
+                    let publish = Publish { id: Some(Id::from(number)), topic, payload: b"x", headers };
+                    ClientMessage::Publish(publish).encode(&mut bytes);
+                }
+                sender.send_bytes(&bytes);
+                for number in 1000..21_000 {
+                    assert_eq!(sender.next(), Said::Ok(number));
+                }
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        publisher.join().unwrap();
     }
 }

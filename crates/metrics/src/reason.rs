@@ -41,8 +41,8 @@ labels! {
         Origin = "origin",
         /// It offered no WebSocket subprotocol that the broker speaks.
         Subprotocol = "subprotocol",
-        /// It became a WebSocket and sent no connect message in time.
-        ConnectTimeout = "connect_timeout",
+        /// The broker was told to stop before it was a WebSocket.
+        Draining = "draining",
     }
 
     /// Why a WebSocket connection ended.
@@ -51,6 +51,8 @@ labels! {
         Normal = "normal",
         /// The client closed because it goes away, as a page that is left does.
         GoingAway = "going_away",
+        /// The client closed with a code that says that something was wrong.
+        ClientError = "client_error",
         /// TCP or TLS ended without a WebSocket close.
         Disconnected = "disconnected",
         /// The broker was told to stop.

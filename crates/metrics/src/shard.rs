@@ -59,6 +59,8 @@ pub struct ShardMetrics {
     pub shard_queue_bytes: Gauge,
     /// Times that a connection of this shard had to wait, because the queue of some shard was full.
     pub shard_queue_waits: Counter,
+    /// Batches of publications of connections that had ended which found no room at another shard, and were given up.
+    pub hand_overs_abandoned: Counter,
 }
 
 #[cfg(test)]

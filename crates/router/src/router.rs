@@ -51,6 +51,8 @@ pub struct Router {
 pub struct Published {
     /// Connections with at least one subscription that matches, those included that lost this message or were given up.
     pub connections: u32,
+    /// Subscriptions that match.
+    pub subscriptions: u32,
     /// Connections that were given up, because this message had no room and must not be dropped.
     pub overflowed: u32,
     /// Messages that were dropped to make room or had none, once for each connection; those of connections that were
@@ -147,6 +149,7 @@ impl Router {
         let before = self.connections.effects.dropped;
         published.nodes_visited = self.table.for_each_match(topic, |subscribers| {
             for subscriber in subscribers {
+                published.subscriptions += 1;
                 self.connections.deliver(*subscriber, &message, &mut published);
             }
         });

@@ -131,7 +131,8 @@ impl JwksCache {
             // A fifth of the age is left for a fetch that takes long or has to be done again.
             self.due_at_s = now_s.saturating_add(age_s - age_s / 5);
         } else {
-            let backoff_s = self.timing.floor_s.saturating_mul(1 << self.failures.min(32)).min(self.timing.max_backoff_s);
+            let backoff_s =
+                self.timing.floor_s.saturating_mul(1 << self.failures.min(32)).min(self.timing.max_backoff_s);
             self.failures = self.failures.saturating_add(1);
             self.due_at_s = now_s.saturating_add(backoff_s);
             self.not_before_s = self.due_at_s;

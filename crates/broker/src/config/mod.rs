@@ -64,7 +64,6 @@ impl Config {
     pub fn settings(&self) -> Settings {
         Settings {
             listen: self.listen.address,
-            shards: self.listen.shards.count(),
             backlog: self.listen.backlog,
             anonymous: self.access.anonymous,
             origins: self.origins.clone(),

@@ -116,7 +116,7 @@ fn flags_go_over_variables_and_these_over_the_file() {
     assert_eq!(config.listen.shards, Shards::Count(4));
     assert_eq!(config.listen.backlog, 8);
     assert_eq!(config.listen.address.port(), 1);
-    assert_eq!(config.settings().shards, 4);
+    assert_eq!(config.listen.shards.count(), 4);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One connection from its socket to its end: TLS, HTTP, WebSocket, each phase with its own deadline, and each giving
 //! its memory back before the next.
 
+mod deadlines;
 mod reader;
 mod task;
 mod writer;
@@ -37,7 +38,7 @@ pub(crate) async fn open(tcp: TcpStream, peer: SocketAddr, shard: Rc<Shard>, sea
     match shake_hands(tcp, &shard).await {
         Ok(upgraded) => {
             // A new task, so that the memory of the handshakes is not kept for as long as the connection lasts.
-            tokio::task::spawn_local(Connection::new(upgraded.stream, upgraded.early, peer, shard, seat));
+            tokio::task::spawn_local(Connection::new(upgraded.stream, &upgraded.early, peer, shard, seat));
         }
         Err(failure) => {
             shard.metrics.handshake_failures.of(failure).inc();

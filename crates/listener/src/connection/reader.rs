@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use carillon_wire::decode;
 use tokio::io::AsyncBufRead;
 
@@ -22,10 +23,12 @@ const BATCH_BYTES: usize = 64 << 10;
 pub(crate) struct Reader {
     decoder: Decoder,
     /// What the client had sent behind its HTTP request.
-    early: bytes::Bytes,
+    early: Bytes,
     /// The rest of a WebSocket message whose effects found no room, and where it goes on.
     held: Vec<u8>,
     held_from: usize,
+    /// Bytes that came without completing anything, since they were asked for last.
+    upload_bytes: u64,
 }
 
 /// What came of a step.
@@ -40,8 +43,14 @@ pub(crate) enum Step {
 }
 
 impl Reader {
-    pub(crate) fn new(max_message_bytes: usize, early: bytes::Bytes) -> Self {
-        Self { decoder: Decoder::new(max_message_bytes), early, held: Vec::new(), held_from: 0 }
+    pub(crate) fn new(max_message_bytes: usize, early: &[u8]) -> Self {
+        Self {
+            decoder: Decoder::new(max_message_bytes),
+            early: own(early),
+            held: Vec::new(),
+            held_from: 0,
+            upload_bytes: 0,
+        }
     }
 
     /// Whether a message waits for its effects to have room again.
@@ -49,17 +58,25 @@ impl Reader {
         !self.held.is_empty()
     }
 
-    /// Goes on with the message that waits.
-    pub(crate) fn resume(&mut self, session: &mut Session, turn: &mut Turn<'_>) -> Result<(), Ending> {
+    /// Bytes that came without completing a message since the last call.
+    pub(crate) fn take_upload_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.upload_bytes)
+    }
+
+    /// Goes on with the message that waits; tells how many of its bytes were done.
+    pub(crate) fn resume(&mut self, session: &mut Session, turn: &mut Turn<'_>) -> Result<usize, Ending> {
         let held = std::mem::take(&mut self.held);
-        let rest = process(held.get(self.held_from..).unwrap_or_default(), session, turn)?;
+        let waiting = held.get(self.held_from..).unwrap_or_default();
+        let done_before = held.len() - waiting.len();
+        let rest = process(waiting, session, turn)?;
+        let done = held.len() - rest - done_before;
         if rest > 0 {
             self.held_from = held.len() - rest;
             self.held = held;
         } else {
             self.held_from = 0;
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Reads and does what one piece of input asks. Cancel-safe: what was not done is still there.
@@ -84,13 +101,16 @@ impl Reader {
         let decoded = self.decoder.decode(&mut input, scratch);
         let taken = chunk.len() - input.len();
         let outcome = match decoded {
-            Ok(None) => Ok((Step::Read(taken), 0)),
+            Ok(None) => {
+                self.upload_bytes += taken as u64;
+                Ok((Step::Read(taken), 0))
+            }
             Ok(Some(Event::Close(code))) => Ok((Step::Closed(code), 0)),
             Ok(Some(event)) => act(event).map(|rest| (Step::Read(taken), rest)),
             Err(error) => Err(error.into()),
         };
         if is_early {
-            bytes::Buf::advance(&mut self.early, taken);
+            self.early = own(self.early.get(taken..).unwrap_or_default());
         } else {
             Pin::new(stream).consume(taken);
         }
@@ -113,13 +133,19 @@ pub(crate) fn is_full(replies: &Replies, limits: &Limits) -> bool {
     replies.size_bytes() >= limits.reply_bytes
 }
 
-/// Does what a WebSocket message asks; tells how many of its bytes are left, because their effects have no room.
+/// The bytes without what they were cut from: a few, and mostly none, must not keep an HTTP buffer for a connection's life.
+fn own(bytes: &[u8]) -> Bytes {
+    if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) }
+}
+
+/// Does what a WebSocket message asks; tells how many of its bytes are left, because their effects have no room, or the
+/// turn is over.
 pub(crate) fn process(bytes: &[u8], session: &mut Session, turn: &mut Turn<'_>) -> Result<usize, Ending> {
     let mut messages = decode::client_messages(bytes);
     while let Some(message) = messages.next() {
         session.on_message(message, turn)?;
         let has_room = !is_full(turn.replies, &turn.settings.limits) && turn.hub.batch_bytes() < BATCH_BYTES;
-        if !has_room && !messages.rest().is_empty() {
+        if (!has_room || turn.hub.is_turn_over()) && !messages.rest().is_empty() {
             break;
         }
     }

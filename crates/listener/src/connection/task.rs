@@ -9,11 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use carillon_metrics::{CloseReason, DropReason, HandshakeFailure, Phase};
+use carillon_metrics::{CloseReason, DropReason, Label, Phase};
 use carillon_router::ConnectionKey;
-use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing};
+use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing as ClosingMessage};
 use tokio::{
-    io::AsyncWrite,
+    io::{AsyncBufRead, AsyncWrite},
     time::{Duration, Instant, Sleep, sleep_until, timeout},
 };
 
@@ -24,15 +24,12 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    session::{
-        Ending, Session, Turn,
-        heartbeat::{Due, Heartbeat},
-    },
-    shard::{PhaseGuard, Seat, Shard},
+    session::{Ending, Session, Turn, heartbeat::Heartbeat},
+    shard::{HandOver, PhaseGuard, Seat, Shard},
     websocket::{Event, Kind},
 };
 
-/// Input that is taken before the other direction, and the other connections, get their turn.
+/// Input that is taken in one turn, before the shard's other connections get theirs.
 const INPUT_BYTES_FOR_EACH_TURN: usize = 64 << 10;
 /// For the client to answer a close that was written, before its socket is closed on it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -43,37 +40,49 @@ const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 /// A connection that is a WebSocket.
 pub(super) struct Connection {
     stream: Box<Stream>,
-    reader: Reader,
-    writer: Writer,
-    session: Session,
-    shard: Rc<Shard>,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) session: Session,
+    pub(super) shard: Rc<Shard>,
     key: ConnectionKey,
-    timer: Pin<Box<Sleep>>,
-    connect_due: Instant,
+    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) connect_due: Instant,
     /// Publications on their way into the queues of other shards that were full.
-    handing_over: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    state: State,
+    handing_over: Option<HandOver>,
+    pub(super) state: State,
     _seat: Seat,
     _phase: PhaseGuard,
 }
 
-enum State {
+pub(super) enum State {
     Open,
-    /// The close frame is on its way out, or, once it `is_flushed`, the client's answer is waited for; until then.
-    Closing {
-        until: Instant,
-        reason: CloseReason,
-        dropped: DropReason,
-        is_flushed: bool,
-    },
-    Ended {
-        reason: CloseReason,
-        dropped: DropReason,
-    },
+    Closing(Closing),
+    Ended { reason: CloseReason, dropped: DropReason },
+}
+
+/// The close frame is on its way out, or, once it `is_flushed`, the client's answer is waited for; `until` then.
+pub(super) struct Closing {
+    pub(super) until: Instant,
+    pub(super) reason: CloseReason,
+    pub(super) dropped: DropReason,
+    is_flushed: bool,
+}
+
+/// Why reading stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The client has said nothing more.
+    Idle,
+    /// The turn has done its share; there may be more.
+    TurnIsOver,
+    /// The client has to read replies first.
+    RepliesFull,
+    /// The queue of another shard is full.
+    QueueFull,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, early: Bytes, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) -> Self {
+    pub(super) fn new(stream: Stream, early: &Bytes, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) -> Self {
         let now = Instant::now();
         let settings = &shard.settings;
         let key = shard.hub.borrow_mut().connect();
@@ -87,7 +96,7 @@ impl Connection {
             writer: Writer::default(),
             session: Session::new(key, name, heartbeat),
             key,
-            timer: Box::pin(sleep_until(connect_due.min(now + settings.deadlines.heartbeat))),
+            timer: Box::pin(sleep_until(connect_due)),
             connect_due,
             handing_over: None,
             state: State::Open,
@@ -97,39 +106,41 @@ impl Connection {
         }
     }
 
-    /// Reads until the client has nothing more, or what it causes finds no room. `Ready` asks for another turn.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut left = INPUT_BYTES_FOR_EACH_TURN;
+    /// Reads until the client has nothing more, what it causes finds no room, or the turn is over.
+    fn poll_input(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Stop {
         let mut moment = None;
         while matches!(self.state, State::Open) {
             if self.poll_hand_over(cx).is_pending() {
                 self.session.heartbeat.excuse();
-                return Poll::Pending;
+                return Stop::QueueFull;
             }
-            if self.is_full() {
+            if is_full(&self.writer.replies, &self.shard.settings.limits) {
                 self.session.heartbeat.excuse();
-                return Poll::Pending;
+                return Stop::RepliesFull;
             }
-            if left == 0 {
-                return Poll::Ready(());
+            if *left == 0 || self.shard.hub.borrow().is_turn_over() {
+                return Stop::TurnIsOver;
             }
-            let taken = if self.reader.holds() {
+            let step = if self.reader.holds() {
                 let moment = *moment.get_or_insert_with(|| self.shard.clock.read());
-                self.resume(moment).map(|()| Step::Read(1))
+                self.resume(moment).map(Step::Read)
             } else {
-                ready!(self.poll_step(cx, &mut moment))
+                match self.poll_step(cx, &mut moment) {
+                    Poll::Ready(step) => step,
+                    Poll::Pending => return Stop::Idle,
+                }
             };
-            match taken {
-                Ok(Step::Read(bytes)) => left = left.saturating_sub(bytes),
+            match step {
+                Ok(Step::Read(bytes)) => *left = left.saturating_sub(bytes),
                 Ok(Step::Closed(code)) => self.on_client_close(code),
                 Ok(Step::Disconnected) => self.end(CloseReason::Disconnected, DropReason::Disconnected),
                 Err(ending) => self.begin_close(&ending),
             }
         }
-        Poll::Pending
+        Stop::Idle
     }
 
-    fn resume(&mut self, moment: Moment) -> Result<(), Ending> {
+    fn resume(&mut self, moment: Moment) -> Result<usize, Ending> {
         let shard = Rc::clone(&self.shard);
         let mut hub = shard.hub.borrow_mut();
         let mut turn = Turn {
@@ -168,10 +179,6 @@ impl Connection {
         })
     }
 
-    fn is_full(&mut self) -> bool {
-        is_full(&self.writer.replies, &self.shard.settings.limits)
-    }
-
     /// Gives what this connection published to the other shards. Publications count as accepted once that is done.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -195,7 +202,12 @@ impl Connection {
         if self.poll_hand_over(cx).is_pending()
             && let Some(handing_over) = self.handing_over.take()
         {
-            tokio::task::spawn_local(timeout(HAND_OVER_DEADLINE, handing_over));
+            let metrics = std::sync::Arc::clone(&self.shard.metrics);
+            tokio::task::spawn_local(async move {
+                if timeout(HAND_OVER_DEADLINE, handing_over).await.is_err() {
+                    metrics.hand_overs_abandoned.inc();
+                }
+            });
         }
     }
 
@@ -205,6 +217,9 @@ impl Connection {
                 CloseCode::SlowConsumer,
                 "the outbox is full, and a subscription asked for a close rather than a loss; read faster or subscribe to less",
             ));
+        }
+        if matches!(self.state, State::Ended { .. }) {
+            return Poll::Ready(());
         }
         let shard = Rc::clone(&self.shard);
         let written = {
@@ -217,116 +232,51 @@ impl Connection {
                 metrics: &shard.metrics,
                 clock: &shard.clock,
                 max_message_bytes: shard.settings.limits.max_message_bytes,
+                may_close: self.handing_over.is_none(),
             };
             self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, |stream| stream.get_ref().0.sent_bytes())
         };
         match written {
             Poll::Ready(Ok(())) => {
-                if let State::Closing { until, is_flushed, .. } = &mut self.state
-                    && !*is_flushed
+                if let State::Closing(closing) = &mut self.state
+                    && self.writer.is_closed()
+                    && !closing.is_flushed
                 {
-                    *is_flushed = true;
-                    *until = Instant::now() + LINGER;
-                    let until = *until;
-                    self.wake_at(until);
+                    closing.is_flushed = true;
+                    closing.until = Instant::now() + LINGER;
                 }
                 Poll::Ready(())
             }
             Poll::Ready(Err(error)) => {
-                tracing::trace!(%error, "the socket takes nothing any more");
+                tracing::trace!(connection = self.session.name(), %error, "the socket takes nothing any more");
                 self.end(CloseReason::Disconnected, DropReason::Disconnected);
                 Poll::Ready(())
             }
             Poll::Pending => {
                 self.session.heartbeat.excuse();
-                if let Some(blocked) = self.writer.blocked() {
-                    self.wake_at(blocked.since + self.shard.settings.deadlines.write);
-                }
                 Poll::Pending
             }
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            let next = match self.state {
-                State::Open => self.on_time(now),
-                State::Closing { until, reason, dropped, .. } => {
-                    if until <= now {
-                        self.end(reason, dropped);
-                    }
-                    until
-                }
-                State::Ended { .. } => return,
-            };
-            self.timer.as_mut().reset(next.max(now + Duration::from_millis(1)));
-        }
-    }
-
-    /// Does what is due, and tells when the next thing is.
-    fn on_time(&mut self, now: Instant) -> Instant {
-        let deadlines = &self.shard.settings.deadlines;
-        let mut next = now + deadlines.heartbeat;
-        if let Some(blocked) = self.writer.blocked() {
-            let sent_bytes = self.stream.get_ref().0.sent_bytes();
-            if sent_bytes != blocked.sent_bytes {
-                self.writer.progressed(now, sent_bytes);
-                next = next.min(now + deadlines.write);
-            } else if blocked.since + deadlines.write <= now {
-                tracing::debug!("a socket took no byte for {:?}", deadlines.write);
-                self.end(CloseReason::WriteTimeout, DropReason::Disconnected);
-                return next;
-            } else {
-                next = next.min(blocked.since + deadlines.write);
-            }
-        }
-        if !self.session.is_connected() {
-            if self.connect_due > now {
-                return next.min(self.connect_due);
-            }
-            self.shard.metrics.handshake_failures.of(HandshakeFailure::ConnectTimeout).inc();
-            self.begin_close(&Ending::new(CloseCode::ConnectTimeout, "no connect message came in time"));
-            return now;
-        }
-        let heartbeat = &mut self.session.heartbeat;
-        if heartbeat.due() <= now {
-            match heartbeat.on_due(now) {
-                Due::Ask(number) => {
-                    BrokerMessage::Heartbeat(number).encode(&mut self.writer.replies.now);
-                    self.shard.metrics.heartbeats_sent.inc();
-                }
-                Due::TimedOut => {
-                    let reason = "the last heartbeat was not answered before the next was due";
-                    self.begin_close(&Ending::new(CloseCode::HeartbeatTimeout, reason));
-                    return now;
-                }
-            }
-        }
-        next.min(self.session.heartbeat.due())
-    }
-
-    fn wake_at(&mut self, when: Instant) {
-        if when < self.timer.deadline() {
-            self.timer.as_mut().reset(when);
-        }
-    }
-
     fn on_client_close(&mut self, code: Option<u16>) {
         self.writer.echo_close(code);
-        let reason =
-            if code == Some(CloseCode::GoingAway.number()) { CloseReason::GoingAway } else { CloseReason::Normal };
+        let reason = match code.map(CloseCode::from_number) {
+            None | Some(CloseCode::Normal) => CloseReason::Normal,
+            Some(CloseCode::GoingAway) => CloseReason::GoingAway,
+            Some(_) => CloseReason::ClientError,
+        };
         self.close_within(self.shard.settings.deadlines.write, reason, DropReason::Disconnected);
     }
 
-    fn begin_close(&mut self, ending: &Ending) {
+    pub(super) fn begin_close(&mut self, ending: &Ending) {
         if !matches!(self.state, State::Open) {
             return;
         }
-        tracing::debug!(code = %ending.code, reason = %ending.reason, "closing a connection");
+        tracing::debug!(connection = self.session.name(), code = %ending.code, reason = %ending.reason, "closing");
         if ending.code.number() >= 4000 {
             let retry_after_ms = ending.retry_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            BrokerMessage::Closing(Closing { code: ending.code, reason: &ending.reason, retry_after_ms })
+            BrokerMessage::Closing(ClosingMessage { code: ending.code, reason: &ending.reason, retry_after_ms })
                 .encode(&mut self.writer.replies.now);
         }
         self.writer.close(ending);
@@ -338,11 +288,16 @@ impl Connection {
     /// The close frame is on its way; `time` is for it to be written.
     fn close_within(&mut self, time: Duration, reason: CloseReason, dropped: DropReason) {
         let until = Instant::now() + time;
-        self.state = State::Closing { until, reason, dropped, is_flushed: false };
-        self.wake_at(until);
+        self.state = State::Closing(Closing { until, reason, dropped, is_flushed: false });
     }
 
-    fn end(&mut self, reason: CloseReason, dropped: DropReason) {
+    /// Nothing more is read or written. A connection that was closing ends for the reason it was closed for.
+    pub(super) fn end(&mut self, reason: CloseReason, dropped: DropReason) {
+        let (reason, dropped) = match &self.state {
+            State::Open => (reason, dropped),
+            State::Closing(closing) => (closing.reason, closing.dropped),
+            State::Ended { .. } => return,
+        };
         self.state = State::Ended { reason, dropped };
     }
 
@@ -353,14 +308,23 @@ impl Connection {
             return Poll::Pending;
         }
         loop {
-            let stream = Pin::new(self.stream.as_mut());
-            match ready!(tokio::io::AsyncBufRead::poll_fill_buf(stream, cx)) {
+            match ready!(Pin::new(self.stream.as_mut()).poll_fill_buf(cx)) {
                 Ok([]) | Err(_) => return Poll::Ready(()),
                 Ok(discarded) => {
                     let bytes = discarded.len();
-                    tokio::io::AsyncBufRead::consume(Pin::new(self.stream.as_mut()), bytes);
+                    Pin::new(self.stream.as_mut()).consume(bytes);
                 }
             }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if matches!(self.state, State::Open)
+            && let Some(retry_after) = self.shard.draining()
+        {
+            let mut ending = Ending::new(CloseCode::Draining, "the broker is being stopped; come back later");
+            ending.retry_after = Some(retry_after);
+            self.begin_close(&ending);
         }
     }
 }
@@ -371,36 +335,31 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.shard.register(this.key, cx.waker());
-        this.poll_timer(cx);
-        if matches!(this.state, State::Open)
-            && let Some(retry_after) = this.shard.draining()
-        {
-            let mut ending = Ending::new(CloseCode::Draining, "the broker is being stopped; come back later");
-            ending.retry_after = Some(retry_after);
-            this.begin_close(&ending);
-        }
+        this.shard.hub.borrow_mut().begin_turn();
+        this.begin_drain();
+        let mut left = INPUT_BYTES_FOR_EACH_TURN;
         loop {
-            let wants_more = this.poll_input(cx).is_ready();
-            if matches!(this.state, State::Closing { .. }) {
+            let stop = this.poll_input(cx, &mut left);
+            if matches!(this.state, State::Closing(_)) {
                 let _ = this.poll_hand_over(cx);
             }
-            let was_full = this.is_full();
+            this.poll_deadlines(cx, stop);
             let is_written = this.poll_output(cx).is_ready();
-            if wants_more {
-                // The others first.
-                cx.waker().wake_by_ref();
-                break;
+            match stop {
+                Stop::TurnIsOver => cx.waker().wake_by_ref(),
+                // There is room again, and something of the turn is left.
+                Stop::RepliesFull if is_written => continue,
+                _ => {}
             }
-            if !(is_written && was_full && matches!(this.state, State::Open)) {
-                break;
-            }
+            break;
         }
         this.shard.end_turn();
-        if let State::Closing { is_flushed: true, reason, dropped, .. } = this.state
+        if let State::Closing(Closing { is_flushed: true, reason, dropped, .. }) = this.state
             && this.poll_goodbye(cx).is_ready()
         {
             this.end(reason, dropped);
         }
+        this.set_timer();
         match this.state {
             State::Ended { .. } => {
                 this.leave_hand_over(cx);
@@ -414,14 +373,16 @@ impl Future for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let (reason, dropped) = match self.state {
-            State::Closing { reason, dropped, .. } | State::Ended { reason, dropped } => (reason, dropped),
+            State::Closing(Closing { reason, dropped, .. }) | State::Ended { reason, dropped } => (reason, dropped),
             // The shard stops with the connection still open.
             State::Open => (CloseReason::Draining, DropReason::Draining),
         };
-        self.shard.metrics.connections_closed.of(reason).inc();
-        self.shard.unregister(self.key);
-        self.shard.hub.borrow_mut().disconnect(self.key, dropped);
-        self.shard.end_turn();
-        tracing::debug!(reason = carillon_metrics::Label::name(reason), "closed");
+        let shard = &self.shard;
+        shard.metrics.connections_closed.of(reason).inc();
+        shard.metrics.messages_dropped.of(dropped).add(self.writer.unsent_deliveries());
+        shard.unregister(self.key);
+        shard.hub.borrow_mut().disconnect(self.key, dropped);
+        shard.end_turn();
+        tracing::debug!(connection = self.session.name(), reason = reason.name(), "closed");
     }
 }

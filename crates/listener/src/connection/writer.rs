@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     hub::Hub,
     session::{Ending, Replies},
-    websocket::frame::{MAX_UNMASKED_HEAD_BYTES, write_close, write_head},
+    websocket::frame::{head, write_close, write_head},
 };
 
 /// What one write gathers: what fits into one TLS record (RFC 8446, section 5.1). A larger message goes by itself, and
@@ -27,7 +27,7 @@ const GATHERED_BYTES: usize = 16 << 10;
 const HEAD_ROOM_BYTES: usize = 4;
 /// Pongs that may wait. A client that sends pings faster than it reads gets the answer to the last ones only, as
 /// RFC 6455, section 5.5.3 allows.
-const MAX_CONTROL_FRAME_BYTES: usize = 1 << 10;
+const MAX_PONGS_BYTES: usize = 1 << 10;
 
 /// Where a shard's connections gather what they write, one after another.
 #[derive(Default)]
@@ -35,9 +35,7 @@ pub(crate) struct Staging {
     bytes: Vec<u8>,
     /// A large message behind the bytes.
     body: Option<Rc<Encoded>>,
-    /// When each delivery in it was accepted.
-    accepted_nanos: Vec<u64>,
-    delivery_bytes: usize,
+    deliveries: Deliveries,
 }
 
 /// What the socket did not take yet.
@@ -47,6 +45,15 @@ struct Unsent {
     body: Option<Rc<Encoded>>,
     /// How much of bytes and body together was sent.
     position: usize,
+    deliveries: Deliveries,
+}
+
+/// Deliveries in what is written at once, for the counts.
+#[derive(Debug, Default)]
+struct Deliveries {
+    /// When each was accepted.
+    accepted_nanos: Vec<u64>,
+    bytes: usize,
 }
 
 /// What a connection has to say apart from its outbox.
@@ -60,12 +67,14 @@ pub(crate) struct Writer {
     blocked: Option<Blocked>,
     /// The close frame that goes behind everything else.
     closing: Option<Closing>,
+    /// The close frame is on its way: nothing is sent behind it.
+    is_closed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Blocked {
-    pub(crate) since: Instant,
-    pub(crate) sent_bytes: u64,
+struct Blocked {
+    since: Instant,
+    sent_bytes: u64,
 }
 
 struct Closing {
@@ -82,11 +91,13 @@ pub(crate) struct Outlet<'o> {
     pub(crate) clock: &'o Clock,
     /// The most that one WebSocket message may have, as the welcome told.
     pub(crate) max_message_bytes: usize,
+    /// Whether nothing is on its way any more that the client is still to be told of before the close.
+    pub(crate) may_close: bool,
 }
 
 impl Writer {
     pub(crate) fn pong(&mut self, payload: &[u8]) {
-        if self.control_frames.len() >= MAX_CONTROL_FRAME_BYTES {
+        if self.control_frames.len() >= MAX_PONGS_BYTES {
             self.control_frames.clear();
         }
         write_head(&mut self.control_frames, OpCode::Pong, payload.len());
@@ -110,15 +121,19 @@ impl Writer {
         self.closing.get_or_insert(Closing { frame, flushes_outbox: ending.flushes_outbox() });
     }
 
-    pub(crate) fn blocked(&self) -> Option<Blocked> {
-        self.blocked
+    /// Since when the socket takes no byte, if it does not.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        self.blocked.map(|blocked| blocked.since)
     }
 
-    /// The socket took something after all, in between.
-    pub(crate) fn progressed(&mut self, now: Instant, sent_bytes: u64) {
-        if let Some(blocked) = &mut self.blocked {
-            *blocked = Blocked { since: now, sent_bytes };
-        }
+    /// Whether the close frame was handed to the socket, or is about to be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Deliveries that the socket has not taken whole.
+    pub(crate) fn unsent_deliveries(&self) -> u64 {
+        self.unsent.deliveries.accepted_nanos.len() as u64
     }
 
     /// Writes until nothing waits any more (`Ready`), or the socket takes no more (`Pending`).
@@ -131,10 +146,12 @@ impl Writer {
     ) -> Poll<io::Result<()>> {
         let polled = self.poll_write_all(cx, stream, outlet);
         match &polled {
-            Poll::Pending if self.blocked.is_none() => {
-                self.blocked = Some(Blocked { since: Instant::now(), sent_bytes: sent_bytes(stream) });
+            Poll::Pending => {
+                let sent_bytes = sent_bytes(stream);
+                if self.blocked.is_none_or(|blocked| blocked.sent_bytes != sent_bytes) {
+                    self.blocked = Some(Blocked { since: Instant::now(), sent_bytes });
+                }
             }
-            Poll::Pending => {}
             Poll::Ready(_) => self.blocked = None,
         }
         polled
@@ -150,18 +167,26 @@ impl Writer {
             while !self.unsent.is_empty() {
                 std::task::ready!(self.unsent.poll_write(cx, stream))?;
                 self.needs_flush = true;
+                if self.unsent.is_empty() {
+                    outlet.count(&std::mem::take(&mut self.unsent.deliveries));
+                }
             }
             self.stage(outlet);
             if outlet.staging.is_empty() {
                 break;
             }
-            let taken = match outlet.staging.poll_write(cx, stream) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => 0,
+            let (taken, failure) = match outlet.staging.poll_write(cx, stream) {
+                Poll::Ready(Ok(taken)) => (taken, None),
+                Poll::Ready(Err(error)) => (0, Some(error)),
+                Poll::Pending => (0, None),
             };
             self.needs_flush = true;
-            outlet.count_deliveries();
-            self.unsent.keep(outlet.staging, taken);
+            if !self.unsent.keep(outlet.staging, taken) {
+                outlet.count(&outlet.staging.deliveries);
+            }
+            if let Some(error) = failure {
+                return Poll::Ready(Err(error));
+            }
         }
         if self.needs_flush {
             std::task::ready!(Pin::new(stream).poll_flush(cx))?;
@@ -173,6 +198,9 @@ impl Writer {
     /// Gathers control frames, replies and messages, in this order.
     fn stage(&mut self, outlet: &mut Outlet<'_>) {
         outlet.staging.clear();
+        if self.is_closed {
+            return;
+        }
         outlet.staging.bytes.append(&mut self.control_frames);
         if !self.replies.now.is_empty() {
             write_head(&mut outlet.staging.bytes, OpCode::Binary, self.replies.now.len());
@@ -184,9 +212,11 @@ impl Writer {
             outlet.stage_messages();
         }
         if outlet.staging.is_empty()
+            && outlet.may_close
             && let Some(closing) = &mut self.closing
         {
             outlet.staging.bytes.append(&mut closing.frame);
+            self.is_closed = true;
         }
     }
 }
@@ -226,15 +256,15 @@ impl Outlet<'_> {
         self.staging.put_head(head_at, start);
     }
 
-    fn count_deliveries(&self) {
-        let accepted = &self.staging.accepted_nanos;
-        if accepted.is_empty() {
+    /// Counts deliveries that the socket has taken.
+    fn count(&self, deliveries: &Deliveries) {
+        if deliveries.accepted_nanos.is_empty() {
             return;
         }
-        self.metrics.messages_delivered.add(accepted.len() as u64);
-        self.metrics.delivery_bytes.add(self.staging.delivery_bytes as u64);
+        self.metrics.messages_delivered.add(deliveries.accepted_nanos.len() as u64);
+        self.metrics.delivery_bytes.add(deliveries.bytes as u64);
         let now = self.clock.nanos();
-        for accepted_nanos in accepted {
+        for accepted_nanos in &deliveries.accepted_nanos {
             self.metrics.publish_to_write.observe_nanos(now.saturating_sub(*accepted_nanos));
         }
     }
@@ -244,15 +274,15 @@ impl Staging {
     fn clear(&mut self) {
         self.bytes.clear();
         self.body = None;
-        self.accepted_nanos.clear();
-        self.delivery_bytes = 0;
+        self.deliveries.accepted_nanos.clear();
+        self.deliveries.bytes = 0;
     }
 
     /// Notes a delivery for the counts; replies are none.
     fn note(&mut self, message: &Encoded) {
         if let Some(accepted_nanos) = message.accepted_nanos() {
-            self.accepted_nanos.push(accepted_nanos);
-            self.delivery_bytes += message.bytes().len();
+            self.deliveries.accepted_nanos.push(accepted_nanos);
+            self.deliveries.bytes += message.bytes().len();
         }
     }
 
@@ -263,9 +293,8 @@ impl Staging {
     /// Writes the head of the message from `start` to the end into the room at `head_at`, and closes what is left of
     /// the room.
     fn put_head(&mut self, head_at: usize, start: usize) {
-        let mut head = Vec::with_capacity(MAX_UNMASKED_HEAD_BYTES);
-        write_head(&mut head, OpCode::Binary, self.bytes.len() - start);
-        self.bytes.splice(head_at..start, head);
+        let payload_bytes = self.bytes.len() - start;
+        self.bytes.splice(head_at..start, head(OpCode::Binary, payload_bytes));
     }
 
     fn poll_write<S: AsyncWrite + Unpin>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
@@ -279,16 +308,19 @@ impl Unsent {
         self.bytes.is_empty() && self.body.is_none()
     }
 
-    /// Keeps what of the staging the socket did not take. Large messages are shared, not copied.
-    fn keep(&mut self, staging: &mut Staging, taken: usize) {
+    /// Keeps what of the staging the socket did not take, if anything. Large messages are shared, not copied.
+    fn keep(&mut self, staging: &mut Staging, taken: usize) -> bool {
         let body = staging.body.take();
         let length = staging.bytes.len() + body.as_ref().map_or(0, |body| body.bytes().len());
-        if taken < length {
+        let is_needed = taken < length;
+        if is_needed {
             let rest = staging.bytes.get(taken..).unwrap_or_default();
             self.position = taken.saturating_sub(staging.bytes.len());
             self.bytes = rest.to_vec();
             self.body = body;
+            self.deliveries = std::mem::take(&mut staging.deliveries);
         }
+        is_needed
     }
 
     fn poll_write<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>> {
@@ -299,7 +331,9 @@ impl Unsent {
         let taken = std::task::ready!(poll_write_both(cx, stream, bytes, body))?;
         self.position += taken;
         if self.position >= length {
-            *self = Self::default();
+            self.bytes = Vec::new();
+            self.body = None;
+            self.position = 0;
         }
         Poll::Ready(Ok(()))
     }

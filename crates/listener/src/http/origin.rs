@@ -33,6 +33,9 @@ fn is_allowed(origin: &str, allowed: &Origins) -> bool {
 
 fn is_loopback(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return false;
+    }
     // What a user name could hide behind is not an origin.
     let Some(authority) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else { return false };
     let host = authority.host();
@@ -83,6 +86,8 @@ mod tests {
             "http://evil.org",
             "null",
             "file://",
+            "tauri://localhost",
+            "localhost",
             "http://128.0.0.1",
         ] {
             assert!(!verdict(Some(outside), &loopback), "{outside}");

@@ -30,6 +30,9 @@ use crate::{clock::Moment, hub::Hub, settings::Settings};
 /// What the welcome says the server is.
 const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
 
+/// How much of a client's own description is logged.
+const LOGGED_CLIENT_CHARACTERS: usize = 128;
+
 /// What waits to be told to one client, apart from its outbox. These are whole messages, back to back.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
@@ -75,6 +78,11 @@ impl Session {
         Self { key, name, state: State::ExpectingConnect, heartbeat }
     }
 
+    /// The connection's name in the log, which the welcome told the client.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.state == State::Connected
     }
@@ -101,7 +109,7 @@ impl Session {
             (State::ExpectingConnect, other) => {
                 let refusal = "the first message must be connect";
                 turn.refuse(request_id(&other), ErrorCode::ConnectExpected, refusal);
-                turn.metrics.requests_refused.inc();
+                count_refused(turn.metrics, matches!(other, ClientMessage::Publish(_)), ErrorCode::ConnectExpected);
                 Err(connect_expected())
             }
             (State::Connected, message) => {
@@ -154,7 +162,8 @@ impl Session {
         });
         turn.reply(&welcome);
         self.state = State::Connected;
-        tracing::debug!(connection = self.name, client = connect.client, "connected");
+        let client: String = connect.client.unwrap_or_default().chars().take(LOGGED_CLIENT_CHARACTERS).collect();
+        tracing::debug!(connection = self.name, client, "connected");
         Ok(())
     }
 }

@@ -5,13 +5,13 @@ mod thread;
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -23,6 +23,9 @@ pub(crate) use thread::{Placement, ShardHandle, Start};
 
 use self::queue::{Batch, Sender};
 use crate::{clock::Clock, connection::Staging, hub::Hub, settings::Settings, tls::Tls};
+
+/// A batch on its way into queues that were full.
+pub(crate) type HandOver = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What the connections of one shard share. All of it stays on the shard's thread.
 pub(crate) struct Shard {
@@ -82,18 +85,25 @@ impl Shard {
     }
 
     /// Puts a batch into the queue of each other shard. What is returned is still to be waited for: a queue is full.
-    pub(crate) fn hand_over(&self, batch: Batch) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    pub(crate) fn hand_over(&self, batch: Batch) -> Option<HandOver> {
         let batch = Arc::new(batch);
         let full: Vec<Sender> = self.peers.iter().filter(|peer| !peer.try_send(&batch)).cloned().collect();
         if full.is_empty() {
             return None;
         }
         self.metrics.shard_queue_waits.inc();
-        Some(Box::pin(async move {
-            for peer in full {
-                peer.send(&batch).await;
-            }
-        }))
+        let mut sending: Vec<HandOver> = full
+            .into_iter()
+            .map(|peer| {
+                let batch = Arc::clone(&batch);
+                Box::pin(async move { peer.send(&batch).await }) as HandOver
+            })
+            .collect();
+        // All at once: a queue that has room does not wait for one that has none.
+        Some(Box::pin(poll_fn(move |cx| {
+            sending.retain_mut(|sending| sending.as_mut().poll(cx).is_pending());
+            if sending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })))
     }
 
     /// A new name for the log: the shard, and a number that counts its connections.

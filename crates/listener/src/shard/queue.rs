@@ -22,6 +22,15 @@ struct Publication {
 }
 
 impl Batch {
+    /// An empty batch with room for as much as another one has.
+    pub(crate) fn with_capacity_of(other: &Self) -> Self {
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len()),
+            publications: Vec::with_capacity(other.publications.len()),
+            accepted_nanos: 0,
+        }
+    }
+
     /// Appends a publication; `encode` appends the delivery to what it is given.
     pub(crate) fn push(&mut self, topic: &str, encode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         self.bytes.extend_from_slice(topic.as_bytes());

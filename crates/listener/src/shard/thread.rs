@@ -12,7 +12,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use carillon_metrics::ShardMetrics;
+use carillon_metrics::{HandshakeFailure, ShardMetrics};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{mpsc, watch},
@@ -66,18 +66,26 @@ impl Placement {
 
 impl ShardHandle {
     /// Starts the shard's thread.
+    ///
+    /// Fails where the system gives no thread, or the thread no event queue.
     pub(crate) fn start(start: Start) -> io::Result<Self> {
         let (sockets, placed) = mpsc::unbounded_channel();
         let taken = Arc::new(AtomicUsize::new(0));
         let placement = Placement { sockets, taken: Arc::clone(&taken) };
-        let runtime_ready = std::thread::Builder::new().name(format!("carillon-shard-{}", start.index));
-        let thread = runtime_ready.spawn(move || {
-            // Without a runtime there is nothing to serve with; the acceptor finds the shard gone.
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("carillon-shard-{}", start.index)).spawn(move || {
+            // The runtime cannot leave its thread, so it is made there.
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(run(start, placed, taken)),
-                Err(error) => tracing::error!(%error, "a shard cannot start"),
+                Ok(runtime) => {
+                    let _ = tell.send(Ok(()));
+                    runtime.block_on(run(start, placed, taken));
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                }
             }
         })?;
+        told.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has ended")))?;
         Ok(Self { placement, thread })
     }
 
@@ -138,8 +146,10 @@ async fn seat_sockets(
                 tokio::task::spawn_local(async move {
                     // A drain does not wait for who has not come in yet.
                     tokio::select! {
-                        () = connection::open(tcp, peer, shard, seat) => {}
-                        _ = drain.wait_for(|drain| *drain) => {}
+                        () = connection::open(tcp, peer, Rc::clone(&shard), seat) => {}
+                        _ = drain.wait_for(|drain| *drain) => {
+                            shard.metrics.handshake_failures.of(HandshakeFailure::Draining).inc();
+                        }
                     }
                 });
             }
@@ -150,8 +160,21 @@ async fn seat_sockets(
 
 async fn receive_batches(shard: Rc<Shard>, mut inbox: queue::Receiver) {
     while let Some(queued) = inbox.receive().await {
-        shard.hub.borrow_mut().deliver(&queued.batch);
-        shard.end_turn();
+        let mut publications = queued.batch.iter();
+        loop {
+            let has_more = {
+                let mut hub = shard.hub.borrow_mut();
+                hub.begin_turn();
+                hub.deliver(&mut publications, queued.batch.accepted_nanos)
+            };
+            shard.end_turn();
+            // Those who got something have their turn before they get more.
+            tokio::task::yield_now().await;
+            if !has_more {
+                break;
+            }
+        }
+        drop(publications);
         drop(queued);
         shard.metrics.shard_queue_bytes.set(i64::try_from(inbox.waiting_bytes()).unwrap_or(i64::MAX));
     }

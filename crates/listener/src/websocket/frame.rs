@@ -8,8 +8,6 @@ use super::ProtocolError;
 pub const MAX_CONTROL_BYTES: usize = 125;
 /// The most bytes of a head that a client sends: 2, a length of 8, a mask of 4.
 pub(super) const MAX_HEAD_BYTES: usize = 14;
-/// The most bytes of a head that the broker sends, which has no mask.
-pub const MAX_UNMASKED_HEAD_BYTES: usize = 10;
 
 const FIN: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
@@ -88,18 +86,18 @@ pub(super) fn is_control(opcode: OpCode) -> bool {
 
 /// Appends the head of a whole, unmasked frame.
 pub fn write_head(out: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
-    out.push(FIN | opcode as u8);
-    match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
-        (Ok(short @ 0..=125), _) => out.push(short),
-        (_, Ok(medium)) => {
-            out.push(126);
-            out.extend_from_slice(&medium.to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
-        }
-    }
+    out.extend(head(opcode, payload_bytes));
+}
+
+/// The head of a whole, unmasked frame, byte by byte.
+pub fn head(opcode: OpCode, payload_bytes: usize) -> impl Iterator<Item = u8> {
+    let length = (payload_bytes as u64).to_be_bytes();
+    let (marker, digits) = match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
+        (Ok(short @ 0..=125), _) => (short, 0),
+        (_, Ok(_)) => (126, 2),
+        _ => (127, length.len()),
+    };
+    [FIN | opcode as u8, marker].into_iter().chain(length.into_iter().skip(length.len() - digits))
 }
 
 /// Appends a whole close frame; the reason is shortened to what a control frame holds.

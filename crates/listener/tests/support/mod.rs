@@ -56,7 +56,6 @@ pub struct CertificateFiles {
 pub fn settings() -> Settings {
     Settings {
         listen: ([127, 0, 0, 1], 0).into(),
-        shards: 1,
         backlog: 128,
         anonymous: true,
         origins: Origins::default(),
@@ -85,11 +84,16 @@ pub fn write_files(certificate: &str, key: &str) -> CertificateFiles {
 }
 
 impl Broker {
+    /// A broker of one shard.
     pub fn start(settings: Settings) -> Self {
+        Self::start_with(settings, 1)
+    }
+
+    pub fn start_with(settings: Settings, shards: usize) -> Self {
         let (certificate, key) = self_signed();
         let files = write_files(&certificate, &key);
         let tls = Tls::from_files(&files.certificate, &files.key).unwrap();
-        let metrics: Vec<_> = (0..settings.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+        let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
         let broker_metrics = Arc::new(BrokerMetrics::new("test", vec![]));
         let listener = Listener::start(settings, &tls, Arc::clone(&broker_metrics), &metrics).unwrap();
         Self {

@@ -167,6 +167,14 @@ fn queues() -> Vec<Result<Family, Error>> {
             ),
             |shard| &shard.shard_queue_waits,
         ),
+        counter(
+            (
+                "carillon_hand_overs_abandoned_total",
+                "Batches of publications, sent just before their connection ended, that were given up because another shard's \
+                 queue stayed full.",
+            ),
+            |shard| &shard.hand_overs_abandoned,
+        ),
     ]
 }
 

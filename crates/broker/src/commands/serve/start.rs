@@ -72,7 +72,7 @@ impl Broker {
         let settings = config.settings();
         let metrics = Arc::new(BrokerMetrics::new(env!("CARGO_PKG_VERSION"), config.limits_by_name()));
         note_certificate_end(&metrics, &tls);
-        let shards: Vec<_> = (0..settings.shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+        let shards: Vec<_> = (0..config.listen.shards.count()).map(|_| Arc::new(ShardMetrics::default())).collect();
         let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
         let exporter = Exporter::new(Arc::clone(&metrics), shards.clone())?;
 
