@@ -1,13 +1,13 @@
 //! Who is connected: what every way to prove an identity comes down to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use carillon_wire::PatternBuf;
 
 /// Who is connected, however that was proved.
 ///
-/// A plain value: whoever makes one has proved what it says. Times are whole seconds since 1970-01-01 UTC, as tokens and
-/// certificates write them.
+/// A plain value: whoever makes one has proved what it says. Times are whole seconds since 1970-01-01 UTC, as tokens
+/// and certificates write them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The one name that permissions, quotas and revocations know it by.
@@ -27,6 +27,21 @@ pub struct Identity {
     pub issued_at_s: Option<u64>,
     /// When the identity ends, and with it the connection.
     pub expires_at_s: Option<u64>,
+}
+
+impl Identity {
+    /// What its quotas are kept under. Two issuers may give the same subject to different people, so the subject alone
+    /// would not do.
+    pub fn key(&self) -> IdentityKey {
+        IdentityKey { source: self.source.clone(), subject: self.subject.as_str().into() }
+    }
+}
+
+/// Tells identities apart, through a new token as well.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdentityKey {
+    source: Source,
+    subject: Arc<str>,
 }
 
 /// Shows who and how, and leaves out claims and the token's id, because either may say more than a log should keep.

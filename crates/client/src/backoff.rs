@@ -78,10 +78,10 @@ impl Backoff {
         let is_first = self.attempts == 0;
         let ceiling = self.ceiling();
         self.attempts = self.attempts.saturating_add(1);
-        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-        if advice == Return::AtOnce && is_first {
-            return Some(asked);
+        if advice == Return::AtOnce && is_first && retry_after.is_none() {
+            return Some(Duration::ZERO);
         }
+        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
         let jitter = rng.random_range(Duration::ZERO..=ceiling);
         Some(asked + jitter)
     }
@@ -146,6 +146,13 @@ mod tests {
             backoff.on_connection_ended(Duration::from_secs(10));
             assert_eq!(backoff.next_delay(Return::AtOnce, None, &mut rng), Some(Duration::ZERO));
         }
+    }
+
+    #[test]
+    fn a_delay_that_comes_with_at_once_gets_its_jitter() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let asked = Duration::from_secs(1);
+        assert!(backoff().next_delay(Return::AtOnce, Some(asked), &mut rng).unwrap() > asked);
     }
 
     #[test]

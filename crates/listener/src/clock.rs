@@ -23,6 +23,13 @@ pub(crate) struct Moment {
     pub(crate) unix_us: u64,
 }
 
+impl Moment {
+    /// Seconds since 1970 began (UTC).
+    pub(crate) fn unix_s(self) -> u64 {
+        self.unix_us / 1_000_000
+    }
+}
+
 impl Clock {
     pub(crate) fn new(origin: Instant) -> Self {
         Self { origin, last_unix_us: Cell::new(0) }

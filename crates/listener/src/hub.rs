@@ -6,8 +6,8 @@ use std::sync::Arc;
 use carillon_metrics::{DropReason, ShardMetrics};
 use carillon_router::{ConnectionKey, Outgoing, Router, SubscribeError, UnsubscribeError};
 use carillon_wire::{
-    BrokerMessage, Topic,
-    broker_message::Delivery,
+    BrokerMessage, Id, PatternBuf, Topic,
+    broker_message::{Delivery, Ended},
     client_message::{Publish, Subscribe, Unsubscribe},
 };
 
@@ -84,6 +84,19 @@ impl Hub {
         let mut reply = Vec::new();
         BrokerMessage::Ok(unsubscribe.id).encode(&mut reply);
         self.router.unsubscribe(key, unsubscribe.subscription, reply.into())
+    }
+
+    /// The live subscriptions of a connection.
+    pub(crate) fn subscriptions(&self, key: ConnectionKey) -> Vec<(Id, PatternBuf)> {
+        self.router.subscriptions(key).collect()
+    }
+
+    /// Ends a subscription that its client did not ask to end; the client is told behind its last delivery.
+    pub(crate) fn end_subscription(&mut self, key: ConnectionKey, ended: &Ended<'_>) {
+        let mut message = Vec::new();
+        BrokerMessage::Ended(*ended).encode(&mut message);
+        // One that has ended meanwhile needs no end.
+        let _ = self.router.unsubscribe(key, ended.subscription, message.into());
     }
 
     /// Gives a publication to this shard's subscribers, and keeps it for the other shards'.

@@ -14,6 +14,7 @@
 mod accept;
 mod clock;
 mod connection;
+pub mod gate;
 mod http;
 mod hub;
 mod session;
@@ -33,6 +34,7 @@ use self::{
     shard::{ShardHandle, Start, queue},
 };
 
+pub use gate::Gate;
 pub use http::WEBSOCKET_PATH;
 pub use settings::Settings;
 pub use tls::Tls;
@@ -77,6 +79,7 @@ impl Listener {
     pub fn start(
         settings: Settings,
         tls: &Tls,
+        gate: &Arc<Gate>,
         broker_metrics: Arc<BrokerMetrics>,
         shards: &[Arc<ShardMetrics>],
     ) -> Result<Self, StartError> {
@@ -85,7 +88,7 @@ impl Listener {
         let address = listener.local_addr()?;
         let settings = Arc::new(settings);
         let (drain, draining) = watch::channel(false);
-        let handles = start_shards(&settings, tls, shards, &draining)?;
+        let handles = start_shards(&settings, tls, gate, shards, &draining)?;
         let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let acceptor = {
@@ -125,6 +128,7 @@ impl Listener {
 fn start_shards(
     settings: &Arc<Settings>,
     tls: &Tls,
+    gate: &Arc<Gate>,
     metrics: &[Arc<ShardMetrics>],
     drain: &watch::Receiver<bool>,
 ) -> io::Result<Vec<ShardHandle>> {
@@ -138,6 +142,7 @@ fn start_shards(
             index,
             settings: Arc::clone(settings),
             tls: tls.clone(),
+            gate: Arc::clone(gate),
             metrics: Arc::clone(metrics),
             origin,
             inbox,

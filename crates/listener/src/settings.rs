@@ -10,8 +10,6 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The kernel's queue of connections that are not yet accepted.
     pub backlog: u32,
-    /// Whether a client without credentials is let in.
-    pub anonymous: bool,
     /// Which `Origin` headers are let in.
     pub origins: Origins,
     /// How many and how large.

@@ -214,19 +214,6 @@ fn a_request_before_connect_is_refused_and_closed() {
 }
 
 #[test]
-fn nobody_comes_in_without_credentials_unless_the_operator_says_so() {
-    let broker = Broker::start(carillon_listener::Settings { anonymous: false, ..settings() });
-    let with_token = Broker::start(settings());
-    for (broker, connect) in [(&broker, &b"\x92\x01\x05"[..]), (&with_token, b"\x93\x01\x05\xa3abc")] {
-        let mut client = broker.websocket();
-        client.send_bytes(connect);
-        let (said, close) = client.until_close();
-        assert!(matches!(said[0], Said::Error { id: Some(5), code: 401, .. }), "{said:?}");
-        assert_eq!(close.unwrap().0, 4401);
-    }
-}
-
-#[test]
 fn a_head_that_is_too_large_is_refused() {
     let broker = Broker::start(settings());
     beside_a_pair(&broker, |broker| {

@@ -104,7 +104,8 @@ fn a_port_in_use_is_named() {
     let broker = Broker::start(settings());
     let taken = carillon_listener::Settings { listen: broker.address, ..settings() };
     let metrics = [Arc::new(ShardMetrics::default())];
-    let started = Listener::start(taken, &broker.tls, Arc::new(BrokerMetrics::new("test", vec![])), &metrics);
+    let started =
+        Listener::start(taken, &broker.tls, &broker.gate, Arc::new(BrokerMetrics::new("test", vec![])), &metrics);
     match started.map(|listener| listener.address()) {
         Err(error @ StartError::Bind { .. }) => {
             let text = error.to_string();

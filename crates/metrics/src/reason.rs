@@ -83,6 +83,16 @@ labels! {
         Unauthenticated = "unauthenticated",
     }
 
+    /// How presenting credentials, or none, ended.
+    pub enum LoginResult {
+        /// The client was let in.
+        Accepted = "accepted",
+        /// It was not; its error says why.
+        Refused = "refused",
+        /// A client that was in has renewed its credentials.
+        Refreshed = "refreshed",
+    }
+
     /// Why a publication was refused.
     pub enum RefusalReason {
         /// A field is missing, malformed or of the wrong type.

@@ -1,7 +1,8 @@
 //! What one shard counts.
 
 use crate::{
-    CloseReason, Counter, DropReason, Gauge, HandshakeFailure, Histogram, Labelled, Phase, RefusalReason, TlsHandshake,
+    CloseReason, Counter, DropReason, Gauge, HandshakeFailure, Histogram, Labelled, LoginResult, Phase, RefusalReason,
+    TlsHandshake,
 };
 
 /// What one shard counts. Only the shard's own thread writes it; anybody may read.
@@ -21,6 +22,8 @@ pub struct ShardMetrics {
     pub handshake_failures: Labelled<HandshakeFailure, Counter>,
     /// TLS handshakes that succeeded.
     pub tls_handshakes: Labelled<TlsHandshake, Counter>,
+    /// Credentials that were presented, or none where none are needed.
+    pub logins: Labelled<LoginResult, Counter>,
     /// Live subscriptions of this shard's connections.
     pub subscriptions: Gauge,
     /// Publications that were accepted from this shard's connections.

@@ -46,6 +46,11 @@ impl Exact {
         moved
     }
 
+    /// The topic at a place.
+    pub(crate) fn name(&self, index: u32) -> Option<&str> {
+        self.topics.get(index).map(|entry| &*entry.name)
+    }
+
     /// The subscribers of exactly this topic.
     pub(crate) fn subscribers(&self, topic: Topic<'_>) -> &[Subscriber] {
         let entry = self.find(topic).and_then(|index| self.topics.get(index));

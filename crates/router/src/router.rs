@@ -2,7 +2,7 @@
 
 use std::{cell::LazyCell, rc::Rc};
 
-use carillon_wire::{Id, Overflow, Pattern, Topic};
+use carillon_wire::{Id, Overflow, Pattern, PatternBuf, Topic};
 
 use crate::{
     connection::{Connection, Outgoing},
@@ -22,7 +22,7 @@ const MAX_TABLE_SUBSCRIPTIONS: u64 = 1 << 27;
 ///
 /// ```
 /// use carillon_router::{Limits, Outgoing, Router};
-/// use carillon_wire::{Id, Overflow, Pattern, Topic};
+/// use carillon_wire::{Id, Overflow, Pattern, PatternBuf, Topic};
 ///
 /// let limits = Limits { max_subscriptions: 10, max_wildcards: 4, outbox_bytes: 1 << 20, outbox_messages: 100 };
 /// let mut router = Router::new(limits);
@@ -117,6 +117,13 @@ impl Router {
         }
         self.connections.effects.counts.subscriptions += 1;
         Ok(())
+    }
+
+    /// The live subscriptions of a connection, with their patterns, in no order. For a configuration that has changed; it
+    /// is not made for the way of a message.
+    pub fn subscriptions(&self, key: ConnectionKey) -> impl Iterator<Item = (Id, PatternBuf)> {
+        let live = self.connections.get(key).into_iter().flat_map(|connection| connection.subscriptions.live());
+        live.filter_map(|(id, place)| Some((id, PatternBuf::new(&self.table.pattern(place)?).ok()?)))
     }
 
     /// Ends a subscription: what is published from now on does not reach it. The encoded reply waits in the outbox

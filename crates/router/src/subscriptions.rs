@@ -44,6 +44,11 @@ impl Subscriptions {
         }
     }
 
+    /// Those that live, each with its place in the table.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (Id, Place)> {
+        self.slots.iter().filter_map(|(_, subscription)| Some((subscription.id, subscription.place?)))
+    }
+
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Subscription> {
         self.slots.get_mut(slot)
     }

@@ -1,5 +1,7 @@
 //! The subscription table: who subscribed to what, and who matches a topic.
 
+use std::borrow::Cow;
+
 use carillon_wire::{Pattern, Topic};
 
 use crate::{
@@ -44,6 +46,15 @@ impl Table {
             End::Rest => Target::Rest(index),
         };
         Place { target, position }
+    }
+
+    /// The pattern of the subscriptions at a place.
+    pub(crate) fn pattern(&self, place: Place) -> Option<Cow<'_, str>> {
+        match place.target {
+            Target::Topic(index) => self.exact.name(index).map(Cow::Borrowed),
+            Target::Node(index) => self.trie.pattern(index, End::Here).map(Cow::Owned),
+            Target::Rest(index) => self.trie.pattern(index, End::Rest).map(Cow::Owned),
+        }
     }
 
     /// Removes the subscriber at a place, in constant time for a topic and in the pattern's tokens otherwise. The one
@@ -123,6 +134,7 @@ mod tests {
             let pattern = PatternBuf::new(pattern).unwrap();
             let slot = u32::try_from(self.list.len()).unwrap();
             let place = self.table.insert(pattern.as_pattern(), Subscriber::new(0, slot, Policy::DropOldest));
+            assert_eq!(self.table.pattern(place).as_deref(), Some(pattern.as_str()));
             self.list.push(Some((pattern, place)));
         }
 

@@ -23,6 +23,11 @@ impl Tokens {
         self.by_text.find(text, |index| self.tokens.get(index).is_some_and(|token| &*token.text == text))
     }
 
+    /// The token with a number.
+    pub(crate) fn text(&self, index: u32) -> Option<&str> {
+        self.tokens.get(index).map(|token| &*token.text)
+    }
+
     /// Counts one more use of a token, and tells its number.
     pub(crate) fn acquire(&mut self, text: &str) -> u32 {
         if let Some(index) = self.find(text)

@@ -76,6 +76,25 @@ impl Trie {
         (index, end, position)
     }
 
+    /// The pattern of a list, put together from the edges above its node.
+    pub(crate) fn pattern(&self, index: u32, end: End) -> Option<String> {
+        let mut tokens = Vec::new();
+        if end == End::Rest {
+            tokens.push(">");
+        }
+        let mut node = index;
+        while node != ROOT {
+            let Node { parent, edge, .. } = self.nodes.get(node)?;
+            tokens.push(match edge {
+                Edge::Any => "*",
+                Edge::Literal(token) => self.tokens.text(*token)?,
+            });
+            node = *parent;
+        }
+        tokens.reverse();
+        Some(tokens.join("."))
+    }
+
     /// Removes the subscriber at a position, and returns the one that takes it.
     pub(crate) fn remove(&mut self, index: u32, end: End, position: u32) -> Option<Subscriber> {
         let moved = self.nodes.get_mut(index)?.list_mut(end).swap_remove(position);

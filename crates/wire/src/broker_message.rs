@@ -1,7 +1,7 @@
 //! What the broker says.
 
 use crate::{
-    CloseCode, ErrorCode, GapReason, Headers, Id, Topic,
+    CloseCode, ErrorCode, GapReason, Headers, Id, NoticeKind, Topic,
     encode::{Array, control},
     fields::{FieldError, Fields},
 };
@@ -20,6 +20,11 @@ pub const GAP: u8 = 68;
 pub const HEARTBEAT: u8 = 69;
 /// Op of [`Closing`].
 pub const CLOSING: u8 = 73;
+
+/// Op of [`Notice`].
+pub const NOTICE: u8 = 74;
+/// Op of [`Ended`].
+pub const ENDED: u8 = 75;
 
 /// One message from the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,10 @@ pub enum BrokerMessage<'a> {
     Heartbeat(Id),
     /// `[73, code, reason, retry_after_ms]`: the connection is about to be closed with this code.
     Closing(Closing<'a>),
+    /// `[74, kind, message, in_ms]`: something is about to happen.
+    Notice(Notice<'a>),
+    /// `[75, subscription, code, message]`: the broker has ended a subscription.
+    Ended(Ended<'a>),
 }
 
 /// The answer to connect: what holds on this connection.
@@ -113,6 +122,28 @@ pub struct Closing<'a> {
     pub retry_after_ms: Option<u64>,
 }
 
+/// Something that is about to happen to the connection, unless the client does something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice<'a> {
+    /// What.
+    pub kind: NoticeKind,
+    /// For people.
+    pub message: &'a str,
+    /// When, in milliseconds from now.
+    pub in_ms: Option<u64>,
+}
+
+/// A subscription that the broker has ended; nothing of it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended<'a> {
+    /// Which.
+    pub subscription: Id,
+    /// Why.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: &'a str,
+}
+
 impl<'a> BrokerMessage<'a> {
     pub(crate) fn decode(op: u8, fields: &mut Fields<'a>) -> Result<Self, FieldError> {
         Ok(match op {
@@ -154,6 +185,16 @@ impl<'a> BrokerMessage<'a> {
                 reason: fields.optional_str("reason")?.unwrap_or_default(),
                 retry_after_ms: fields.optional_int("retry_after_ms", MILLISECONDS)?,
             }),
+            NOTICE => Self::Notice(Notice {
+                kind: NoticeKind::from_number(small(fields, "kind")?),
+                message: fields.optional_str("message")?.unwrap_or_default(),
+                in_ms: fields.optional_int("in_ms", MILLISECONDS)?,
+            }),
+            ENDED => Self::Ended(Ended {
+                subscription: fields.id("subscription")?,
+                code: ErrorCode::from_number(small(fields, "code")?),
+                message: fields.optional_str("message")?.unwrap_or_default(),
+            }),
             other => {
                 return Err(FieldError::new(ErrorCode::UnknownOp, format!("no broker message has the op {other}")));
             }
@@ -188,6 +229,8 @@ impl<'a> BrokerMessage<'a> {
                 Some(delay) => control(out, &(ERROR, m.id.map(Id::get), m.code.number(), m.message, delay)),
             },
             Self::Gap(m) => control(out, &(GAP, m.subscription.get(), m.reason.number(), m.count)),
+            Self::Notice(m) => control(out, &(NOTICE, m.kind.number(), m.message, m.in_ms)),
+            Self::Ended(m) => control(out, &(ENDED, m.subscription.get(), m.code.number(), m.message)),
             Self::Heartbeat(number) => control(out, &(HEARTBEAT, number.get())),
             Self::Closing(m) => match m.retry_after_ms {
                 None => control(out, &(CLOSING, m.code.number(), m.reason)),

@@ -1,5 +1,7 @@
 //! What a client says.
 
+use std::fmt;
+
 use crate::{
     ErrorCode, Headers, Id, Overflow, Pattern, Topic,
     encode::{Array, control},
@@ -19,6 +21,9 @@ pub const HEARTBEAT_REPLY: u8 = 5;
 /// Op of [`ClientMessage::Ping`].
 pub const PING: u8 = 6;
 
+/// Op of [`Refresh`].
+pub const REFRESH: u8 = 7;
+
 /// One message from a client. All but the heartbeat's answer are requests: field 1 is the id that the reply names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,10 +40,12 @@ pub enum ClientMessage<'a> {
     HeartbeatReply(Id),
     /// `[6, id]`: answered with ok.
     Ping(Id),
+    /// `[7, id, token]`: answered with ok or an error.
+    Refresh(Refresh<'a>),
 }
 
 /// The first message of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// Named by the welcome.
     pub id: Id,
@@ -48,6 +55,13 @@ pub struct Connect<'a> {
     pub client: Option<&'a str>,
     /// Room for what comes later.
     pub headers: Headers<'a>,
+}
+
+/// Shows no credentials.
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").field("id", &self.id).field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 /// A message for everyone whose subscription matches its topic.
@@ -83,6 +97,22 @@ pub struct Unsubscribe {
     pub subscription: Id,
 }
 
+/// Renews the credentials of a connection before they run out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Refresh<'a> {
+    /// Named by the reply.
+    pub id: Id,
+    /// New credentials of the same subject.
+    pub token: &'a str,
+}
+
+/// Shows no credentials.
+impl fmt::Debug for Refresh<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl<'a> ClientMessage<'a> {
     pub(crate) fn decode(op: u8, fields: &mut Fields<'a>) -> Result<Self, FieldError> {
         Ok(match op {
@@ -99,10 +129,11 @@ impl<'a> ClientMessage<'a> {
             }
             HEARTBEAT_REPLY => Self::HeartbeatReply(fields.id("number")?),
             PING => Self::Ping(fields.id("id")?),
+            REFRESH => Self::Refresh(Refresh { id: fields.id("id")?, token: fields.str("token")? }),
             other => {
                 return Err(FieldError::new(
                     ErrorCode::UnknownOp,
-                    format!("no request has the op {other}; this broker knows the ops {CONNECT} to {PING}"),
+                    format!("no request has the op {other}; this broker knows the ops {CONNECT} to {REFRESH}"),
                 ));
             }
         })
@@ -127,6 +158,7 @@ impl<'a> ClientMessage<'a> {
             Self::Unsubscribe(m) => control(out, &(UNSUBSCRIBE, m.id.get(), m.subscription.get())),
             Self::HeartbeatReply(number) => control(out, &(HEARTBEAT_REPLY, number.get())),
             Self::Ping(id) => control(out, &(PING, id.get())),
+            Self::Refresh(m) => control(out, &(REFRESH, m.id.get(), m.token)),
         }
     }
 }

@@ -161,6 +161,14 @@ codes! {
 }
 
 codes! {
+    /// What a notice is about.
+    NoticeKind: u8 {
+        /// The credentials run out, and with them the connection; refresh them.
+        CredentialsExpire = 1 "credentials_expire",
+    }
+}
+
+codes! {
     /// What happens to a subscription's messages when the connection's outbox is full.
     Overflow: u8 {
         /// The oldest waiting message is dropped, and a gap stands in its place. The default.

@@ -23,7 +23,7 @@ pub mod topic;
 
 pub use broker_message::BrokerMessage;
 pub use client_message::ClientMessage;
-pub use code::{CloseCode, ErrorCode, GapReason, Overflow};
+pub use code::{CloseCode, ErrorCode, GapReason, NoticeKind, Overflow};
 pub use decode::{DecodeError, Malformed, Refused};
 pub use headers::Headers;
 pub use id::Id;

@@ -26,7 +26,7 @@ use super::{
 use crate::subject::{Identity, Source};
 
 /// What every API key starts with, and no token does.
-pub const PREFIX: &str = "ck_";
+pub(super) const PREFIX: &str = "ck_";
 /// How many keys a service may have at once.
 pub const MAX_KEYS_OF_A_SERVICE: usize = 2;
 /// The random bytes in a key.
@@ -113,7 +113,8 @@ impl ApiKeys {
         Ok(Self { by_id })
     }
 
-    /// Whose key `presented` is. The hash is compared in constant time, and an unknown id answers as a wrong secret does.
+    /// Whose key `presented` is. The hash is compared in constant time, and an unknown id answers as a wrong secret
+    /// does.
     pub fn verify(&self, presented: &str, now_s: u64) -> Result<Identity, ApiKeyError> {
         let id = id_of(presented).ok_or(ApiKeyError::Malformed)?;
         // Before the look-up, so that a known id takes no longer than an unknown one by the time of a hash.
@@ -159,7 +160,11 @@ impl KeyHash {
 
     /// As the configuration has it.
     pub fn to_hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let digits = [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default());
+            hex.extend(digits);
+            hex
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a client certificate to an identity.
 //!
-//! TLS has checked the certificate's chain, dates and revocation before; this decides who its holder is. Rules are looked
-//! at in order, and the first that matches a name in the certificate decides.
+//! TLS has checked the certificate's chain, dates and revocation before; this decides who its holder is. Rules are
+//! looked at in order, and the first that matches a name in the certificate decides.
 
 use std::{collections::BTreeMap, fmt};
 

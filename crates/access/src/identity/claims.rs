@@ -33,15 +33,16 @@ pub(super) fn identify(claims: &VerifiedClaims, issuer: &IssuerConfig, now_s: u6
         claims: template_claims(claims, &issuer.template_claims)?,
         own: claims.get("carillon").map(own_patterns).transpose()?,
         token_id: name_claim(claims, "jti")?,
-        issued_at_s: times.issued_at_s,
-        expires_at_s: times.expires_at_s.map(|expires_at_s| expires_at_s.saturating_add(issuer.leeway_s)),
+        issued_at_s: times.iat,
+        expires_at_s: times.exp.map(|exp| exp.saturating_add(issuer.leeway_s)),
     })
 }
 
+/// The token's times under their names there, in unix seconds.
 struct Times {
-    expires_at_s: Option<u64>,
-    not_before_s: Option<u64>,
-    issued_at_s: Option<u64>,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    iat: Option<u64>,
 }
 
 impl Times {
@@ -49,23 +50,23 @@ impl Times {
         let time = |claim: &str, round: fn(f64) -> f64| claims.get(claim).map(|value| seconds(claim, value, round));
         // Fractions of a second never make a token good for longer.
         Ok(Self {
-            expires_at_s: time("exp", f64::floor).transpose()?,
-            not_before_s: time("nbf", f64::ceil).transpose()?,
-            issued_at_s: time("iat", f64::floor).transpose()?,
+            exp: time("exp", f64::floor).transpose()?,
+            nbf: time("nbf", f64::ceil).transpose()?,
+            iat: time("iat", f64::floor).transpose()?,
         })
     }
 
     /// A token is good while `nbf - leeway <= now < exp + leeway`. One that was issued later than now would escape a
     /// revocation by its age, so it waits too.
     fn check(&self, issuer: &IssuerConfig, now_s: u64) -> Result<(), TokenError> {
-        match self.expires_at_s {
+        match self.exp {
             None if issuer.requires_expiry => return Err(TokenError::MissingClaim("exp".to_owned())),
-            Some(expires_at_s) if now_s >= expires_at_s.saturating_add(issuer.leeway_s) => {
-                return Err(TokenError::Expired { ago_s: now_s - expires_at_s });
+            Some(exp) if now_s >= exp.saturating_add(issuer.leeway_s) => {
+                return Err(TokenError::Expired { ago_s: now_s - exp });
             }
             _ => {}
         }
-        for (claim, time_s) in [("nbf", self.not_before_s), ("iat", self.issued_at_s)] {
+        for (claim, time_s) in [("nbf", self.nbf), ("iat", self.iat)] {
             if let Some(time_s) = time_s
                 && now_s.saturating_add(issuer.leeway_s) < time_s
             {
@@ -140,8 +141,8 @@ fn name_claim(claims: &VerifiedClaims, claim: &str) -> Result<Option<String>, To
     }
 }
 
-/// `{"publish": [...], "subscribe": [...], "history": [...], "presence": [...]}`. A misspelt operation would leave the role's
-/// patterns as they are, so nothing else may be in it.
+/// `{"publish": [...], "subscribe": [...], "history": [...], "presence": [...]}`. A misspelt operation would leave the
+/// role's patterns as they are, so nothing else may be in it.
 fn own_patterns(claim: &Value) -> Result<OwnPatterns, TokenError> {
     let not_own =
         || form("carillon", "an object with arrays of patterns named publish, subscribe, history or presence");

@@ -11,8 +11,8 @@ pub const MAX_KEYS: usize = 16;
 /// The longest leeway: beyond it a clock is not imprecise but wrong.
 pub const MAX_LEEWAY_S: u64 = 600;
 
-/// An issuer of tokens and what its tokens must be. [`IssuerConfig::new`] sets what every issuer needs and strict values for the
-/// rest.
+/// An issuer of tokens and what its tokens must be. [`IssuerConfig::new`] sets what every issuer needs and strict
+/// values for the rest.
 #[derive(Debug, Clone)]
 pub struct IssuerConfig {
     /// Its `iss`, to the letter.
@@ -23,14 +23,15 @@ pub struct IssuerConfig {
     pub audiences: Vec<String>,
     /// Where its keys come from.
     pub keys: IssuerKeys,
-    /// How far the clocks may differ: a token is taken for this long after `exp` and before `nbf`. At most [`MAX_LEEWAY_S`].
+    /// How far the clocks may differ: a token is taken for this long after `exp` and before `nbf`. At most
+    /// [`MAX_LEEWAY_S`].
     pub leeway_s: u64,
     /// Whether a token must have `exp`. One without it is good until it is revoked.
     pub requires_expiry: bool,
     /// Claims that must be there beside `iss`, `sub` and `aud`, such as `jti` or `iat`.
     pub required_claims: Vec<String>,
-    /// The claim with the roles: an array of texts, or one text with spaces between them. A name, or, where it starts with
-    /// `/`, a JSON pointer (`/realm_access/roles`).
+    /// The claim with the roles: an array of texts, or one text with spaces between them. A name, or, where it starts
+    /// with `/`, a JSON pointer (`/realm_access/roles`).
     pub roles_claim: String,
     /// The claims that the templates of permissions may name. A token need not have them; those it has must be texts.
     pub template_claims: Vec<String>,
@@ -123,7 +124,7 @@ pub enum IssuerError {
     NoAlgorithms(String),
     /// No audience, or an empty one.
     #[error(
-        "issuer {0} has no audience; name what its tokens for this broker have in `aud`, so that those for others are refused"
+        "issuer {0} has no audience; name what is in `aud` of its tokens for this broker, to refuse those for others"
     )]
     NoAudience(String),
     /// More than [`MAX_LEEWAY_S`].
@@ -168,8 +169,6 @@ pub enum IssuerError {
         kind: KeyKind,
     },
     /// HS256 with a JWKS document.
-    #[error(
-        "issuer {0} allows HS256 and has its keys from a JWKS URL; a secret that is published is none, so give it a key file"
-    )]
+    #[error("issuer {0} allows HS256 with a JWKS URL; a secret that is published is none, so give it a key file")]
     SecretInJwks(String),
 }

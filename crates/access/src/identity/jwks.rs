@@ -85,17 +85,21 @@ pub enum JwksError {
     #[error("the JWKS document has {0} keys; at most {MAX_DOCUMENT_KEYS} are read")]
     TooMany(usize),
     /// No entry is usable.
-    #[error("the JWKS document has no key that verifies tokens{}", list(.0))]
+    #[error("the JWKS document has no key that verifies tokens: {}", list(.0))]
     NoneUsable(Vec<Skipped>),
 }
 
 fn list(skipped: &[Skipped]) -> String {
-    skipped.iter().take(4).map(|entry| format!("; {entry}")).collect()
+    if skipped.is_empty() {
+        return "it is empty".to_owned();
+    }
+    let some: Vec<_> = skipped.iter().take(4).map(Skipped::to_string).collect();
+    some.join("; ")
 }
 
 impl Jwks {
-    /// Reads a document. Entries that are not for us are skipped, as RFC 7517 asks; a document without any key for us is
-    /// an error, so that it replaces no good one.
+    /// Reads a document. Entries that are not for us are skipped, as RFC 7517 asks; a document without any key for us
+    /// is an error, so that it replaces no good one.
     pub fn parse(document: &[u8]) -> Result<Self, JwksError> {
         #[derive(Deserialize)]
         struct Document {

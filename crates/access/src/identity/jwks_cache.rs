@@ -9,8 +9,8 @@
 //!            Err: the old keys count; due again after a backoff
 //! ```
 //!
-//! Between the starts of two fetches there is always at least the floor, so that tokens with made-up key ids cannot turn
-//! the broker against its issuer.
+//! Between the starts of two fetches there is always at least the floor, so that tokens with made-up key ids cannot
+//! turn the broker against its issuer.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use super::key::Key;
 /// How an issuer's keys are kept fresh, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JwksTiming {
-    /// The age that keys do not reach while their source answers; what the source itself says (`max-age`) counts where it
-    /// is shorter.
+    /// The age that keys do not reach while their source answers; what the source itself says (`max-age`) counts where
+    /// it is shorter.
     pub max_age_s: u64,
     /// The least time between the starts of two fetches.
     pub floor_s: u64,
@@ -55,8 +55,8 @@ pub struct Fetched {
     pub max_age_s: Option<u64>,
 }
 
-/// The keys of one issuer and the schedule of their refreshes. It does no I/O and reads no clock: every call takes the time in
-/// seconds, from any clock that does not go back.
+/// The keys of one issuer and the schedule of their refreshes. It does no I/O and reads no clock: every call takes the
+/// time in seconds, from any clock that does not go back.
 #[derive(Debug, Clone)]
 pub struct JwksCache {
     timing: JwksTiming,
@@ -113,8 +113,8 @@ impl JwksCache {
         Action::Fetch
     }
 
-    /// A token named a key that none of ours is, or there are no keys yet: the issuer may have new ones. The fetch comes now,
-    /// or as soon as the floor or the backoff allows; one under way counts.
+    /// A token named a key that none of ours is, or there are no keys yet: the issuer may have new ones. The fetch
+    /// comes now, or as soon as the floor or the backoff allows; one under way counts.
     pub fn on_unknown_kid(&mut self, now_s: u64) -> Action {
         self.due_at_s = self.due_at_s.min(now_s);
         self.on_tick(now_s)

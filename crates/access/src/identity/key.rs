@@ -29,8 +29,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// A shared secret for HS256 of at least [`MIN_SECRET_BYTES`]. `id` is what tokens name it by (`kid`); a key without one
-    /// stands for any.
+    /// A shared secret for HS256 of at least [`MIN_SECRET_BYTES`]. `id` is what tokens name it by (`kid`); a key
+    /// without one stands for any.
     pub fn from_secret(id: Option<&str>, secret: &Secret) -> Result<Self, KeyError> {
         let bytes = secret.expose();
         if bytes.len() < MIN_SECRET_BYTES {

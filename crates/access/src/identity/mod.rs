@@ -1,13 +1,13 @@
 //! Who is connected, and how that is proved: tokens, API keys, client certificates, and what revokes them.
 //!
-//! Nothing here does I/O or reads a clock. Keys, JWKS documents and lists of revocations come in as values and the time as
-//! an argument in unix seconds; who fetches, reads files and swaps the parts of a running broker is elsewhere. Nothing
-//! here decides what an identity may do either.
+//! Nothing here does I/O or reads a clock. Keys, JWKS documents and lists of revocations come in as values and the time
+//! as an argument in unix seconds; who fetches, reads files and swaps the parts of a running broker is elsewhere.
+//! Nothing here decides what an identity may do either.
 //!
-//! A presented credential goes by its form ([`Credential::of`]) to [`Verifier::verify`] or [`ApiKeys::verify`], a client
-//! certificate to [`CertificateRules::identify`]. What comes out is an [`Identity`](crate::Identity), which
-//! [`Revocations::check`] may refuse, then and at any time later. Errors are safe to log and to send to the peer: they never hold
-//! the credential, a key, or a claim but the issuer's and the key's id, shortened and escaped.
+//! A presented credential goes by its form ([`Credential::of`]) to [`Verifier::verify`] or [`ApiKeys::verify`], a
+//! client certificate to [`CertificateRules::identify`]. What comes out is an [`Identity`](crate::Identity), which
+//! [`Revocations::check`] may refuse, then and at any time later. Errors are safe to log and to send to the peer: they
+//! never hold the credential, a key, or a claim but the issuer's and the key's id, shortened and escaped.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub use token_error::TokenError;
 /// The bounds on what is presented and configured.
 pub mod limits {
     pub use super::{
-        api_key::{MAX_ID_CHARS, MAX_KEYS_OF_A_SERVICE},
+        api_key::{MAX_ID_CHARS, MAX_KEYS_OF_A_SERVICE, SECRET_BYTES},
         claims::{MAX_PATTERNS, MAX_ROLES},
         issuer::{MAX_KEYS, MAX_LEEWAY_S},
         jwks::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_KEYS, MAX_KEY_ID_BYTES},
@@ -56,7 +56,7 @@ pub mod limits {
 /// A credential as a client presents it: one text, whichever kind it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {
-    /// It starts with `ck_`, as every API key does. No token can: its first part is base64url of `{`, so it starts with `e`.
+    /// It starts with `ck_`, as every API key does. No token can: that is not how base64url of a JSON object starts.
     ApiKey(&'a str),
     /// Anything else.
     Token(&'a str),

@@ -17,8 +17,8 @@ pub(super) fn shown(name: &str) -> String {
     quoted
 }
 
-/// Whether `name` can be one: not empty, not too long, and nothing in it that a line of a log or a list of revocations could not
-/// hold, so that whoever has it can be named there.
+/// Whether `name` can be one: not empty, not too long, and nothing in it that a line of a log or a list of revocations
+/// could not hold, so that whoever has it can be named there.
 pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.trim() == name && !name.chars().any(char::is_control)
 }

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! `token` and `issued-before` are about tokens. A token that does not say when it was issued (`iat`) counts as issued
-//! before everything. Certificates have CRLs, and API keys go by being taken out of the configuration; `subject` concerns
-//! them too.
+//! before everything. Certificates have CRLs, and API keys go by being taken out of the configuration; `subject`
+//! concerns them too.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -109,7 +109,7 @@ impl Revocations {
         if time.is_empty() || !time.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(LineProblem::NotATime(shown(time)));
         }
-        let time_s = time.parse().map_err(|_| LineProblem::NotATime(shown(time)))?;
+        let time_s: u64 = time.parse().map_err(|_| LineProblem::NotATime(shown(time)))?;
         let latest_s = match subject.trim_start() {
             "" => &mut self.all_issued_before_s,
             subject => self.issued_before_s.entry(subject.to_owned()).or_default(),
@@ -152,7 +152,7 @@ pub struct RevocationError {
 pub enum LineProblem {
     /// It starts with a word that means nothing.
     #[error(
-        "unknown entry {0}; known are `subject NAME`, `token ID`, `issued-before SECONDS` and `issued-before SECONDS NAME`"
+        "unknown entry {0}; known are `subject NAME`, `token ID` and `issued-before SECONDS`, with a NAME or without"
     )]
     UnknownEntry(String),
     /// `subject` or `token` alone.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Secret bytes: the shared secret of an issuer, an API key as its holder presents it. Its `Debug` prints nothing of it,
-/// it has no `Display`, and its memory is overwritten when it is dropped.
+/// Secret bytes: the shared secret of an issuer, an API key as its holder presents it. Its `Debug` prints nothing of
+/// it, it has no `Display`, and its memory is overwritten when it is dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

@@ -56,8 +56,8 @@ impl Verifier {
         Ok(Self { issuers })
     }
 
-    /// Replaces the keys of an issuer that has them from a JWKS document. Tokens that its old keys signed are refused from
-    /// then on, unless the new ones include them.
+    /// Replaces the keys of an issuer that has them from a JWKS document. Tokens that its old keys signed are refused
+    /// from then on, unless the new ones include them.
     pub fn set_keys(&mut self, issuer: &str, keys: Arc<[Key]>) -> Result<(), NotAJwksIssuer> {
         let issuer = self.issuers.get_mut(issuer).filter(|issuer| matches!(issuer.config.keys, IssuerKeys::Jwks));
         issuer.ok_or(NotAJwksIssuer)?.keys = Some(keys);
@@ -106,7 +106,7 @@ impl Issuer {
             (count, _) => return Err(TokenError::AmbiguousKey(count)),
         }
         if candidates.iter().any(|key| key.verifies(algorithm, token.message, token.signature)) {
-            Ok(VerifiedClaims(token.claims))
+            Ok(VerifiedClaims(Value::Object(token.claims)))
         } else {
             Err(TokenError::BadSignature)
         }
@@ -124,18 +124,12 @@ struct Unverified<'a> {
 }
 
 /// Claims whose issuer has signed them. There is no other way to make one than by a valid signature.
-pub(super) struct VerifiedClaims(Map<String, Value>);
+pub(super) struct VerifiedClaims(Value);
 
 impl VerifiedClaims {
-    /// A claim by its name, or by its JSON pointer (`/realm_access/roles`).
+    /// A claim by its name, or, where that starts with `/`, by its JSON pointer.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        match name.strip_prefix('/') {
-            None => self.0.get(name),
-            Some(path) => {
-                let (first, rest) = path.split_once('/').map_or((path, ""), |(first, _)| (first, &path[first.len()..]));
-                self.0.get(first)?.pointer(rest)
-            }
-        }
+        if name.starts_with('/') { self.0.pointer(name) } else { self.0.get(name) }
     }
 }
 
@@ -171,8 +165,8 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// Whether a token of this type is made to let somebody in. Issuers sign others with the same keys, such as logout and security
-/// event tokens, which name a subject and an audience too.
+/// Whether a token of this type is made to let somebody in. Issuers sign others with the same keys, such as logout and
+/// security event tokens, which name a subject and an audience too.
 fn is_accepted_type(typ: &str) -> bool {
     ["JWT", "at+jwt", "application/at+jwt"].iter().any(|accepted| typ.eq_ignore_ascii_case(accepted))
 }

@@ -116,7 +116,8 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The issuer, as configured, whose keys may have changed: where it has a JWKS URL, fetching it may mend this error.
+    /// The issuer, as configured, whose keys may have changed: where it has a JWKS URL, fetching it may mend this
+    /// error.
     pub fn wants_keys_of(&self) -> Option<&str> {
         match self {
             Self::NoKeysYet { issuer } | Self::UnknownKey { issuer, .. } => Some(issuer),

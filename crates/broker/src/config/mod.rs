@@ -65,7 +65,6 @@ impl Config {
         Settings {
             listen: self.listen.address,
             backlog: self.listen.backlog,
-            anonymous: self.access.anonymous,
             origins: self.origins.clone(),
             limits: self.limits.clone(),
             deadlines: self.deadlines.clone(),

@@ -273,7 +273,6 @@ fn dev_opens_loopback_and_nothing_else() {
     let config = load(&with_dev(given).sources).unwrap();
     assert!(config.access.anonymous && config.origins.allow_loopback);
     assert_eq!(config.tls.certificate.as_deref(), Some("dev.pem".as_ref()));
-    assert!(config.settings().anonymous);
 
     let mut given = with_dev(file(""));
     given.sources.flags = vec![flag("--listen", "listen.address", "0.0.0.0:8443")];

@@ -9,7 +9,8 @@ use std::{io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use carillon_wire::{
-    BrokerMessage, ClientMessage, Headers, Id, broker_message::Closing, client_message::Connect, decode,
+    BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, Id, broker_message::Closing,
+    client_message::Connect, decode,
 };
 use fastwebsockets::{Frame, Payload, Role, WebSocketWrite, after_handshake_split};
 use tokio::{
@@ -32,6 +33,9 @@ pub(crate) const CLIENT: &str = concat!("carillon-client/", env!("CARGO_PKG_VERS
 
 /// The id of the connect message; the ids of a session start behind it.
 const CONNECT_ID: u32 = 0;
+
+/// How long a refused client waits for what the broker says about the close that comes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is read from: what came early, then the rest.
 type Reading<S> = Listening<Chain<Cursor<Bytes>, ReadHalf<S>>>;
@@ -98,7 +102,7 @@ pub(crate) async fn establish<D: Dial>(dialer: &D, settings: &Settings) -> Resul
     Ok(Connection { reader, writer, heard, first })
 }
 
-/// Waits for the message that starts with the welcome.
+/// Waits for the WebSocket message that holds the welcome.
 async fn welcome<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Bytes, ConnectError> {
     loop {
         let incoming = reader.next().await.map_err(|error| match error {
@@ -108,10 +112,14 @@ async fn welcome<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Bytes, 
             ReadError::Protocol(_, reason) => ConnectError::NotCarillon(reason),
         })?;
         match incoming {
-            Incoming::Message(first) => {
-                check_welcome(&first)?;
-                return Ok(first);
-            }
+            Incoming::Message(first) => match holds_welcome(&first) {
+                Ok(true) => return Ok(first),
+                Ok(false) => {}
+                Err(ConnectError::Refused(refusal)) => {
+                    return Err(ConnectError::Refused(with_last_words(reader, first, refusal).await));
+                }
+                Err(error) => return Err(error),
+            },
             Incoming::Close(code, reason) => return Err(ConnectError::Closed { code, reason, retry_after: None }),
             // The welcome takes less time than a ping would wait for its answer.
             Incoming::Ping(_) => {}
@@ -119,16 +127,50 @@ async fn welcome<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Bytes, 
     }
 }
 
-fn check_welcome(first: &[u8]) -> Result<(), ConnectError> {
-    match decode::broker_messages(first).next() {
-        Some(Ok(BrokerMessage::Welcome(welcome))) if welcome.id == Id::from(CONNECT_ID) => Ok(()),
-        Some(Ok(BrokerMessage::Error(error))) => Err(ConnectError::Refused(Refusal::from(&error))),
-        Some(Ok(BrokerMessage::Closing(Closing { code, reason, retry_after_ms }))) => Err(ConnectError::Closed {
-            code,
-            reason: reason.to_owned(),
-            retry_after: retry_after_ms.map(Duration::from_millis),
-        }),
-        Some(Err(error)) => Err(ConnectError::NotCarillon(format!("its first message cannot be read: {error}"))),
-        _ => Err(ConnectError::NotCarillon("its first message is no welcome".to_owned())),
+/// Whether the welcome is in a WebSocket message, or else why it will not come, if the message tells.
+fn holds_welcome(message: &[u8]) -> Result<bool, ConnectError> {
+    use BrokerMessage::{Delivery, Error, Gap, Ok as Done, Welcome};
+    for message in decode::broker_messages(message) {
+        match message {
+            Ok(Welcome(welcome)) if welcome.id == Id::from(CONNECT_ID) => return Ok(true),
+            Ok(Error(error)) if error.id == Some(Id::from(CONNECT_ID)) => {
+                return Err(ConnectError::Refused(Refusal::from(&error)));
+            }
+            Ok(BrokerMessage::Closing(Closing { code, reason, retry_after_ms })) => {
+                let retry_after = retry_after_ms.map(Duration::from_millis);
+                return Err(ConnectError::Closed { code, reason: reason.to_owned(), retry_after });
+            }
+            Ok(Welcome(_) | Done(_) | Error(_) | Delivery(_) | Gap(_)) => {
+                return Err(ConnectError::NotCarillon("its first message is no welcome".to_owned()));
+            }
+            // The protocol grows by messages that older clients pass over.
+            Ok(_) => {}
+            Err(DecodeError::Refused(refused)) if refused.code == ErrorCode::UnknownOp => {}
+            Err(error) => {
+                return Err(ConnectError::NotCarillon(format!("its first message cannot be read: {error}")));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Waits for what the broker says about the close that follows a refusal: it may tell better when to come back.
+async fn with_last_words<R: AsyncRead + Unpin>(reader: &mut Reader<R>, first: Bytes, mut refusal: Refusal) -> Refusal {
+    let deadline = Instant::now() + LAST_WORDS;
+    let mut incoming = Incoming::Message(first);
+    loop {
+        if let Incoming::Message(message) = &incoming {
+            for message in decode::broker_messages(message) {
+                if let Ok(BrokerMessage::Closing(closing)) = message {
+                    refusal.retry_after = closing.retry_after_ms.map(Duration::from_millis).or(refusal.retry_after);
+                    return refusal;
+                }
+            }
+        }
+        incoming = match tokio::time::timeout_at(deadline, reader.next()).await {
+            Ok(Ok(next @ (Incoming::Message(_) | Incoming::Ping(_)))) => next,
+            // However the connection ended, the refusal stands.
+            Ok(Ok(Incoming::Close(..)) | Err(_)) | Err(_) => return refusal,
+        };
     }
 }

@@ -48,7 +48,7 @@ where
     let mut exchange = std::pin::pin!(async {
         let response = sender.send_request(request).await.map_err(broken)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            check(response.headers(), &key).map_err(ConnectError::NotCarillon)
+            check(response.headers(), &key)
         } else {
             Err(refused(response).await)
         }
@@ -97,26 +97,28 @@ async fn refused(response: Response<Incoming>) -> ConnectError {
     ConnectError::Http { status, body, retry_after: retry_after.map(Duration::from_secs) }
 }
 
-/// Whether the answer accepts this very upgrade.
-fn check(headers: &HeaderMap, key: &str) -> Result<(), String> {
+/// Whether the answer accepts this very upgrade, and is a Carillon broker's.
+fn check(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
+    let invalid = |reason: &'static str| Err(ConnectError::InvalidUpgrade { reason });
     if !has_token(headers, &UPGRADE, "websocket") {
-        return Err("its upgrade answer has no `Upgrade: websocket`".to_owned());
+        return invalid("it has no `Upgrade: websocket`");
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
-        return Err("its upgrade answer has no `Connection: Upgrade`".to_owned());
+        return invalid("it has no `Connection: Upgrade`");
     }
     let expected = accept_for(key);
     if single(headers, &SEC_WEBSOCKET_ACCEPT) != Some(expected.as_bytes()) {
-        return Err("its Sec-WebSocket-Accept does not belong to this request; a cache may have answered".to_owned());
+        return invalid("its Sec-WebSocket-Accept does not belong to this request; a cache may have answered");
     }
     if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
-        return Err("it chose a WebSocket extension, and none was offered".to_owned());
+        return invalid("it has a WebSocket extension, and none was offered");
     }
-    match single(headers, &SEC_WEBSOCKET_PROTOCOL) {
-        Some(protocol) if protocol == SUBPROTOCOL.as_bytes() => Ok(()),
-        Some(other) => Err(format!("it chose the subprotocol `{}`; expected {SUBPROTOCOL}", other.escape_ascii())),
-        None => Err(format!("it did not choose the subprotocol {SUBPROTOCOL}; does the URL have the broker's path?")),
-    }
+    let other = match single(headers, &SEC_WEBSOCKET_PROTOCOL) {
+        Some(protocol) if protocol == SUBPROTOCOL.as_bytes() => return Ok(()),
+        Some(other) => format!("it chose the subprotocol `{}`; expected {SUBPROTOCOL}", other.escape_ascii()),
+        None => format!("it did not choose the subprotocol {SUBPROTOCOL}; does the URL have the broker's path?"),
+    };
+    Err(ConnectError::NotCarillon(other))
 }
 
 fn accept_for(key: &str) -> String {
@@ -160,9 +162,13 @@ mod tests {
         assert_eq!(accept_for("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
+    fn complaint(headers: &HeaderMap, key: &str) -> String {
+        check(headers, key).unwrap_err().to_string()
+    }
+
     #[test]
     fn lists_and_case_do_not_matter() {
-        assert_eq!(check(&answer("k"), "k"), Ok(()));
+        check(&answer("k"), "k").unwrap();
     }
 
     #[test]
@@ -176,19 +182,19 @@ mod tests {
 
     #[test]
     fn an_answer_to_another_key_is_refused() {
-        assert!(check(&answer("k"), "other").unwrap_err().contains("Sec-WebSocket-Accept"));
+        assert!(complaint(&answer("k"), "other").contains("Sec-WebSocket-Accept"));
     }
 
     #[test]
     fn what_was_not_offered_is_refused() {
         let mut headers = answer("k");
         headers.insert(SEC_WEBSOCKET_PROTOCOL, "mqtt".parse().unwrap());
-        assert!(check(&headers, "k").unwrap_err().contains("mqtt"));
+        assert!(complaint(&headers, "k").contains("mqtt"));
         let mut headers = answer("k");
         headers.append(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL.parse().unwrap());
         assert!(check(&headers, "k").is_err());
         let mut headers = answer("k");
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate".parse().unwrap());
-        assert!(check(&headers, "k").unwrap_err().contains("extension"));
+        assert!(complaint(&headers, "k").contains("extension"));
     }
 }

@@ -152,7 +152,9 @@ impl<D: Dial> Driver<D> {
                 },
                 () = sleep_until(link.heard.last() + silence), if !is_backlogged && !silence.is_zero() => {
                     if link.heard.last().elapsed() >= silence {
-                        return ConnectionLost::Silent { silence };
+                        let cause = self.session.lost(ConnectionLost::Silent { silence });
+                        link.say_goodbye(CloseCode::HeartbeatTimeout, "nothing was heard from the broker").await;
+                        return cause;
                     }
                 }
                 () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => {
@@ -181,13 +183,15 @@ impl<D: Dial> Driver<D> {
                 Ok(())
             }
             Ok(Incoming::Close(code, reason)) => {
-                link.say_goodbye(CloseCode::Normal, "").await;
+                // Some codes stand for what a frame did not say, and may not be sent back.
+                let may_be_sent = fastwebsockets::CloseCode::from(code.number()).is_allowed();
+                link.say_goodbye(if may_be_sent { code } else { CloseCode::Normal }, "").await;
                 Err(self.session.closed_with(code, reason))
             }
-            Err(ReadError::Stream(reason)) => Err(self.session.broken(reason)),
+            Err(ReadError::Stream(reason)) => Err(self.session.lost(ConnectionLost::Broken { reason })),
             Err(ReadError::Protocol(code, reason)) => {
                 link.say_goodbye(code, &reason).await;
-                Err(ConnectionLost::Protocol { reason })
+                Err(ConnectionLost::Protocol { code, reason })
             }
         }
     }
@@ -207,7 +211,7 @@ impl<D: Dial> Driver<D> {
                 Err(_) => break,
             }
         }
-        self.session.broken(reason)
+        self.session.lost(ConnectionLost::Broken { reason })
     }
 
     fn on_command(&mut self, command: Command) {

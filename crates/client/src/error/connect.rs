@@ -68,8 +68,14 @@ pub enum ConnectError {
         /// When to come back, where the server told in seconds.
         retry_after: Option<Duration>,
     },
-    /// The server did not upgrade as RFC 6455 and `carillon.v1` demand: it is not a Carillon broker, or something
-    /// between changes what it says.
+    /// The answer to the WebSocket upgrade is not as RFC 6455 demands: something between client and broker gave it, or
+    /// changed it.
+    #[error("the answer to the WebSocket upgrade is not valid: {reason}")]
+    InvalidUpgrade {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The server does not speak `carillon.v1`: it is another service.
     #[error("the server at the URL is no Carillon broker: {0}")]
     NotCarillon(String),
     /// The broker refused to connect the client.
@@ -113,10 +119,11 @@ impl ConnectError {
     pub(crate) fn advice(&self) -> (Return, Option<Duration>) {
         let later = Return::AfterDelay;
         match self {
-            // These say "later" in other words, or come from a proxy in front of a broker that starts.
-            Self::Http { status: 404 | 408 | 425 | 429 | 500.., retry_after, .. } => (later, *retry_after),
+            // So a broker refuses. Its 404 is missing here, because a proxy says that too before a broker is behind it.
+            Self::Http { status: 400 | 403 | 405 | 426 | 431, .. } => (Return::Never, None),
+            Self::Http { retry_after, .. } => (later, *retry_after),
             Self::Refused(refusal) if refusal.is_temporary() => (later, refusal.retry_after),
-            Self::Url(_) | Self::CaFile { .. } | Self::NoTrust { .. } | Self::Http { .. } | Self::Refused(_) => {
+            Self::Url(_) | Self::CaFile { .. } | Self::NoTrust { .. } | Self::NotCarillon(_) | Self::Refused(_) => {
                 (Return::Never, None)
             }
             Self::Closed { code, retry_after, .. } => (code.client_returns(), *retry_after),
@@ -124,7 +131,7 @@ impl ConnectError {
             | Self::Resolve { .. }
             | Self::Tcp { .. }
             | Self::Tls { .. }
-            | Self::NotCarillon(_)
+            | Self::InvalidUpgrade { .. }
             | Self::Broken { .. }
             | Self::Timeout { .. } => (later, None),
         }

@@ -63,9 +63,11 @@ pub enum ConnectionLost {
         /// What the operating system or TLS said.
         reason: String,
     },
-    /// The broker sent what the protocol does not allow.
+    /// The broker sent what the protocol, or this client's bound on a message, does not allow.
     #[error("the broker broke the protocol: {reason}")]
     Protocol {
+        /// What the broker was told.
+        code: CloseCode,
         /// What it was.
         reason: String,
     },
@@ -88,6 +90,8 @@ impl ConnectionLost {
                 (Return::AfterDelay, *retry_after)
             }
             Self::Closed { code, retry_after, .. } => (code.client_returns(), *retry_after),
+            // A message that is too large for this client's own bound is one message; what follows may fit.
+            Self::Protocol { code, .. } if *code != CloseCode::MessageTooBig => (Return::Never, None),
             Self::Silent { .. } | Self::Broken { .. } | Self::Protocol { .. } => (Return::AfterDelay, None),
             Self::ReconnectFailed(error) => error.advice(),
             Self::ClosedByApplication => (Return::Never, None),

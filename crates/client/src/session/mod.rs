@@ -159,18 +159,21 @@ impl Session {
     pub(crate) fn on_frame(&mut self, frame: &Bytes) -> Result<(), ConnectionLost> {
         for message in decode::broker_messages(frame) {
             match message {
-                Ok(message) => self.on_message(frame, message)?,
+                Ok(message) => self.on_message(frame, message),
                 // The protocol grows by messages that older clients pass over.
                 Err(DecodeError::Refused(refused)) if refused.code == ErrorCode::UnknownOp => {
                     tracing::debug!(op = refused.op, "passed over a message that this version does not know");
                 }
-                Err(error) => return Err(ConnectionLost::Protocol { reason: error.to_string() }),
+                // To pass over a delivery with wrong fields would lose it in silence.
+                Err(error) => {
+                    return Err(ConnectionLost::Protocol { code: CloseCode::BadMessage, reason: error.to_string() });
+                }
             }
         }
         Ok(())
     }
 
-    fn on_message(&mut self, frame: &Bytes, message: BrokerMessage<'_>) -> Result<(), ConnectionLost> {
+    fn on_message(&mut self, frame: &Bytes, message: BrokerMessage<'_>) {
         match message {
             BrokerMessage::Delivery(delivery) => self.on_delivery(frame, &delivery),
             BrokerMessage::Ok(id) => self.on_ok(id),
@@ -186,11 +189,8 @@ impl Session {
             BrokerMessage::Closing(Closing { code, reason, retry_after_ms }) => {
                 self.closing = Some((code, reason.to_owned(), retry_after_ms.map(Duration::from_millis)));
             }
-            other => {
-                return Err(ConnectionLost::Protocol { reason: format!("this client does not expect {other:?}") });
-            }
+            other => tracing::debug!(?other, "passed over a message that this client does not use"),
         }
-        Ok(())
     }
 
     fn on_delivery(&mut self, frame: &Bytes, delivery: &Delivery<'_>) {
@@ -247,11 +247,11 @@ impl Session {
         ConnectionLost::Closed { code, reason, retry_after }
     }
 
-    /// The broker ended the connection without a close frame, but may have said why before.
-    pub(crate) fn broken(&mut self, reason: String) -> ConnectionLost {
+    /// The connection ended without a close frame: what the broker said about the close before, or else the cause.
+    pub(crate) fn lost(&mut self, cause: ConnectionLost) -> ConnectionLost {
         match self.closing.take() {
             Some((code, reason, retry_after)) => ConnectionLost::Closed { code, reason, retry_after },
-            None => ConnectionLost::Broken { reason },
+            None => cause,
         }
     }
 

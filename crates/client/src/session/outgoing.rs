@@ -42,7 +42,8 @@ impl Outgoing {
 impl Session {
     /// Fills an empty buffer with what may leave now, as one WebSocket message. Nothing leaves when it stays empty.
     pub(crate) fn take_batch(&mut self, out: &mut Vec<u8>) {
-        if !self.is_connected {
+        // A broker that closes reads no more requests; on the next connection they are not lost.
+        if !self.is_connected || self.closing.is_some() {
             return;
         }
         if let Some(number) = self.heartbeat.take() {

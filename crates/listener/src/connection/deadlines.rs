@@ -9,11 +9,11 @@ use std::{
 };
 
 use carillon_metrics::{CloseReason, DropReason};
-use carillon_wire::{BrokerMessage, CloseCode};
+use carillon_wire::{BrokerMessage, CloseCode, NoticeKind, broker_message::Notice};
 use tokio::time::{Duration, Instant};
 
 use super::task::{Connection, State, Stop};
-use crate::session::{Ending, heartbeat::Due};
+use crate::session::{Ending, heartbeat::Due, membership::TermDue};
 
 /// The shortest time between two looks, so that a deadline that cannot be met now does not turn into a busy loop.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -49,7 +49,13 @@ impl Connection {
     fn next_deadline(&self) -> Instant {
         match &self.state {
             State::Open => {
-                let said = if self.session.is_connected() { self.session.heartbeat.due() } else { self.connect_due };
+                let said = if let Some(due) = self.session.membership_due() {
+                    due.min(self.session.heartbeat.due())
+                } else if self.session.is_connected() {
+                    self.session.heartbeat.due()
+                } else {
+                    self.connect_due
+                };
                 match self.writer.blocked_since() {
                     Some(since) => said.min(since + self.shard.settings.deadlines.write),
                     None => said,
@@ -66,6 +72,7 @@ impl Connection {
             tracing::debug!(connection = self.session.name(), "the socket took no byte for {:?}", deadlines.write);
             self.end(CloseReason::WriteTimeout, DropReason::Disconnected);
         } else if self.session.is_connected() {
+            self.judge_term(now);
             self.judge_heartbeat(now, stop);
         } else if self.connect_due <= now {
             // What was sent in time may still lie unread, but not for ever: a flood of frames is no connect message.
@@ -73,6 +80,21 @@ impl Connection {
                 return;
             }
             self.begin_close(&Ending::new(CloseCode::ConnectTimeout, "no connect message came in time"));
+        }
+    }
+
+    fn judge_term(&mut self, now: Instant) {
+        match self.session.membership().and_then(|membership| membership.on_due(now)) {
+            None => {}
+            Some(TermDue::Notice(left)) => {
+                let message = "the credentials run out; refresh them, or the connection ends with them";
+                let in_ms = u64::try_from(left.as_millis()).ok();
+                BrokerMessage::Notice(Notice { kind: NoticeKind::CredentialsExpire, message, in_ms })
+                    .encode(&mut self.writer.replies.now);
+            }
+            Some(TermDue::Ended) => {
+                self.begin_close(&Ending::new(CloseCode::Unauthenticated, "the credentials have run out"));
+            }
         }
     }
 

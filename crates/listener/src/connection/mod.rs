@@ -38,7 +38,7 @@ pub(crate) async fn open(tcp: TcpStream, peer: SocketAddr, shard: Rc<Shard>, sea
     match shake_hands(tcp, &shard).await {
         Ok(upgraded) => {
             // A new task, so that the memory of the handshakes is not kept for as long as the connection lasts.
-            tokio::task::spawn_local(Connection::new(upgraded.stream, &upgraded.early, peer, shard, seat));
+            tokio::task::spawn_local(Connection::new(upgraded, peer, shard, seat));
         }
         Err(failure) => {
             shard.metrics.handshake_failures.of(failure).inc();

@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use carillon_metrics::{CloseReason, DropReason, Label, Phase};
 use carillon_router::ConnectionKey;
 use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing as ClosingMessage};
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
+    http::Upgraded,
     session::{Ending, Session, Turn, heartbeat::Heartbeat},
     shard::{HandOver, PhaseGuard, Seat, Shard},
     websocket::{Event, Kind},
@@ -47,6 +47,8 @@ pub(super) struct Connection {
     key: ConnectionKey,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) connect_due: Instant,
+    /// How often the rules had been replaced when the client was last looked at.
+    rules_seen: u64,
     /// Publications on their way into the queues of other shards that were full.
     handing_over: Option<HandOver>,
     pub(super) state: State,
@@ -82,7 +84,8 @@ pub(super) enum Stop {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, early: &Bytes, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) -> Self {
+    pub(super) fn new(upgraded: Upgraded<Stream>, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) -> Self {
+        let Upgraded { stream, early, authorization } = upgraded;
         let now = Instant::now();
         let settings = &shard.settings;
         let key = shard.hub.borrow_mut().connect();
@@ -92,12 +95,13 @@ impl Connection {
         tracing::debug!(connection = name, %peer, "open");
         Self {
             stream: Box::new(stream),
-            reader: Reader::new(settings.limits.max_message_bytes, early),
+            reader: Reader::new(settings.limits.max_message_bytes, &early),
             writer: Writer::default(),
-            session: Session::new(key, name, heartbeat),
+            session: Session::new(key, name, authorization, heartbeat),
             key,
             timer: Box::pin(sleep_until(connect_due)),
             connect_due,
+            rules_seen: shard.rules_replaced(),
             handing_over: None,
             state: State::Open,
             _seat: seat,
@@ -148,6 +152,7 @@ impl Connection {
             settings: &shard.settings,
             metrics: &shard.metrics,
             replies: &mut self.writer.replies,
+            gate: &shard.gate,
             moment,
         };
         self.reader.resume(&mut self.session, &mut turn)
@@ -163,8 +168,8 @@ impl Connection {
                 let mut hub = shard.hub.borrow_mut();
                 let moment = *moment.get_or_insert_with(|| shard.clock.read());
                 let replies = &mut writer.replies;
-                let mut turn =
-                    Turn { hub: &mut hub, settings: &shard.settings, metrics: &shard.metrics, replies, moment };
+                let (settings, metrics, gate) = (&shard.settings, &shard.metrics, &shard.gate);
+                let mut turn = Turn { hub: &mut hub, settings, metrics, replies, gate, moment };
                 process(bytes, session, &mut turn)
             }
             Event::Message(Kind::Text, _) => Err(Ending::new(
@@ -318,6 +323,28 @@ impl Connection {
         }
     }
 
+    /// Asks again whether the client may stay, and with what permissions, when the rules were replaced.
+    fn look_again(&mut self) {
+        let times = self.shard.rules_replaced();
+        if self.rules_seen == times {
+            return;
+        }
+        self.rules_seen = times;
+        let shard = Rc::clone(&self.shard);
+        let moment = shard.clock.read();
+        let Some(membership) = self.session.membership() else { return };
+        match membership.look_again(&shard.gate, moment) {
+            Ok(()) => {
+                let mut hub = shard.hub.borrow_mut();
+                let (settings, metrics, gate) = (&shard.settings, &shard.metrics, &shard.gate);
+                let replies = &mut self.writer.replies;
+                Turn { hub: &mut hub, settings, metrics, replies, gate, moment }
+                    .end_forbidden_subscriptions(self.key, membership);
+            }
+            Err(refused) => self.begin_close(&Ending::new(CloseCode::Unauthenticated, refused.to_string())),
+        }
+    }
+
     fn begin_drain(&mut self) {
         if matches!(self.state, State::Open)
             && let Some(retry_after) = self.shard.draining()
@@ -337,6 +364,7 @@ impl Future for Connection {
         this.shard.register(this.key, cx.waker());
         this.shard.hub.borrow_mut().begin_turn();
         this.begin_drain();
+        this.look_again();
         let mut left = INPUT_BYTES_FOR_EACH_TURN;
         loop {
             let stop = this.poll_input(cx, &mut left);

@@ -4,7 +4,7 @@ mod origin;
 mod upgrade;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::{poll_fn, ready},
     io,
@@ -12,12 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use carillon_access::identity::Secret;
 use carillon_metrics::HandshakeFailure;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -43,6 +44,8 @@ const DISCARDED_BYTES: u64 = 256 << 10;
 pub(crate) struct Upgraded<S> {
     pub(crate) stream: S,
     pub(crate) early: Bytes,
+    /// What stood behind `Bearer` in the request's `Authorization`.
+    pub(crate) authorization: Option<Secret>,
 }
 
 /// Answers one request. `Err` tells why the connection does not go on as a WebSocket; the client has been told.
@@ -53,7 +56,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let outcome = Rc::new(Cell::new(Err(HandshakeFailure::HttpError)));
-    let service = service_fn(|request| {
+    let authorization = RefCell::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        *authorization.borrow_mut() = bearer(request.headers());
         let (response, result) = match answer(request, settings) {
             Ok(response) => (response, Ok(())),
             Err(refusal) => (refusal.response(), Err(refusal.failure)),
@@ -70,7 +75,7 @@ where
     let parts = connection.into_parts();
     let stream = parts.io.into_inner();
     match served.map_err(|_| HandshakeFailure::HttpError).and_then(|()| outcome.get()) {
-        Ok(()) => Ok(Upgraded { stream, early: parts.read_buf }),
+        Ok(()) => Ok(Upgraded { stream, early: parts.read_buf, authorization: authorization.take() }),
         Err(failure) => {
             let _ = timeout(GOODBYE_DEADLINE, say_goodbye(stream)).await;
             Err(failure)
@@ -83,6 +88,13 @@ pub(crate) async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(DISCARDED_BYTES), &mut tokio::io::sink()).await?;
     Ok(())
+}
+
+/// The credentials of a request, as services can send them; browsers cannot. A header that is none of ours is passed
+/// over: whether anybody comes in without credentials is decided where those of the connect message are.
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim()))
 }
 
 /// The answer to a request that does not become a WebSocket.

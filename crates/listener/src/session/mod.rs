@@ -12,20 +12,24 @@
 
 pub(crate) mod ending;
 pub(crate) mod heartbeat;
+pub(crate) mod membership;
 mod refusal;
 
-use carillon_metrics::ShardMetrics;
+use carillon_access::{Operation, identity::Secret};
+use carillon_metrics::{LoginResult, ShardMetrics};
 use carillon_router::ConnectionKey;
 use carillon_wire::{
     BrokerMessage, ClientMessage, CloseCode, DecodeError, ErrorCode, Id,
-    broker_message::{ErrorReply, Welcome},
-    client_message::{Connect, PUBLISH, Publish, Subscribe, Unsubscribe},
+    broker_message::{Ended, ErrorReply, Welcome},
+    client_message::{Connect, PUBLISH, Publish, Refresh, Subscribe, Unsubscribe},
 };
+
+use tokio::time::Instant;
 
 pub(crate) use ending::Ending;
 
-use self::{heartbeat::Heartbeat, refusal::count_refused};
-use crate::{clock::Moment, hub::Hub, settings::Settings};
+use self::{heartbeat::Heartbeat, membership::Membership, refusal::count_refused};
+use crate::{clock::Moment, gate::Gate, hub::Hub, settings::Settings};
 
 /// What the welcome says the server is.
 const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
@@ -54,6 +58,7 @@ pub(crate) struct Turn<'t> {
     pub(crate) settings: &'t Settings,
     pub(crate) metrics: &'t ShardMetrics,
     pub(crate) replies: &'t mut Replies,
+    pub(crate) gate: &'t Gate,
     pub(crate) moment: Moment,
 }
 
@@ -64,18 +69,20 @@ pub(crate) struct Session {
     /// The connection's name in the log.
     name: String,
     state: State,
+    /// What the client's HTTP request showed, until connect.
+    authorization: Option<Secret>,
     pub(crate) heartbeat: Heartbeat,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     ExpectingConnect,
-    Connected,
+    Connected(Box<Membership>),
 }
 
 impl Session {
-    pub(crate) fn new(key: ConnectionKey, name: String, heartbeat: Heartbeat) -> Self {
-        Self { key, name, state: State::ExpectingConnect, heartbeat }
+    pub(crate) fn new(key: ConnectionKey, name: String, authorization: Option<Secret>, heartbeat: Heartbeat) -> Self {
+        Self { key, name, state: State::ExpectingConnect, authorization, heartbeat }
     }
 
     /// The connection's name in the log, which the welcome told the client.
@@ -84,7 +91,23 @@ impl Session {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        matches!(self.state, State::Connected(_))
+    }
+
+    /// When something about the credentials is due.
+    pub(crate) fn membership_due(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectingConnect => None,
+            State::Connected(membership) => membership.due(),
+        }
+    }
+
+    /// Who was let in, and until when.
+    pub(crate) fn membership(&mut self) -> Option<&mut Membership> {
+        match &mut self.state {
+            State::ExpectingConnect => None,
+            State::Connected(membership) => Some(membership),
+        }
     }
 
     /// Does what one message asks. An `Err` ends the connection; what was done before stands.
@@ -104,7 +127,7 @@ impl Session {
                 return Err(Ending::new(CloseCode::BadMessage, malformed.to_string()));
             }
         };
-        match (self.state, message) {
+        match (&mut self.state, message) {
             (State::ExpectingConnect, ClientMessage::Connect(connect)) => self.on_connect(&connect, turn),
             (State::ExpectingConnect, other) => {
                 let refusal = "the first message must be connect";
@@ -112,43 +135,33 @@ impl Session {
                 count_refused(turn.metrics, matches!(other, ClientMessage::Publish(_)), ErrorCode::ConnectExpected);
                 Err(connect_expected())
             }
-            (State::Connected, message) => {
-                self.on_request(message, turn);
+            (State::Connected(membership), message) => {
+                match message {
+                    ClientMessage::Publish(publish) => turn.publish(&publish, membership),
+                    ClientMessage::Subscribe(subscribe) => turn.subscribe(self.key, &subscribe, membership),
+                    ClientMessage::Refresh(refresh) => turn.refresh(self.key, &refresh, membership),
+                    ClientMessage::HeartbeatReply(number) => self.heartbeat.answered(number),
+                    other => turn.other_request(self.key, &other),
+                }
                 Ok(())
             }
         }
     }
 
-    fn on_request(&mut self, message: ClientMessage<'_>, turn: &mut Turn<'_>) {
-        match message {
-            ClientMessage::Publish(publish) => turn.publish(&publish),
-            ClientMessage::Subscribe(subscribe) => turn.subscribe(self.key, &subscribe),
-            ClientMessage::Unsubscribe(unsubscribe) => turn.unsubscribe(self.key, &unsubscribe),
-            ClientMessage::HeartbeatReply(number) => self.heartbeat.answered(number),
-            ClientMessage::Ping(id) => turn.reply(&BrokerMessage::Ok(id)),
-            ClientMessage::Connect(connect) => {
-                turn.metrics.requests_refused.inc();
-                turn.refuse(Some(connect.id), ErrorCode::AlreadyConnected, "the connection is already connected");
-            }
-            // The enum may grow before its request is served here.
-            other => {
-                turn.metrics.requests_refused.inc();
-                turn.refuse(request_id(&other), ErrorCode::Unsupported, "this broker does not offer this request");
-            }
-        }
-    }
-
     fn on_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let refusal = match (connect.token, turn.settings.anonymous) {
-            (None, true) => None,
-            (None, false) => Some("this broker lets no anonymous client in; connect with a token"),
-            (Some(_), _) => Some("this broker is not set up to check tokens, so it accepts none; connect without one"),
+        let from_request = self.authorization.take();
+        let from_request = from_request.as_ref().and_then(|secret| std::str::from_utf8(secret.expose()).ok());
+        let presented = connect.token.or(from_request);
+        let membership = match turn.gate.admit(presented, turn.moment.unix_s()) {
+            Ok(admitted) => Membership::new(admitted, turn.moment),
+            Err(refused) => {
+                turn.metrics.logins.of(LoginResult::Refused).inc();
+                let reason = refused.to_string();
+                turn.refuse(Some(connect.id), ErrorCode::Unauthenticated, &reason);
+                return Err(Ending::new(CloseCode::Unauthenticated, reason));
+            }
         };
-        if let Some(refusal) = refusal {
-            turn.metrics.requests_refused.inc();
-            turn.refuse(Some(connect.id), ErrorCode::Unauthenticated, refusal);
-            return Err(Ending::new(CloseCode::Unauthenticated, refusal));
-        }
+        turn.metrics.logins.of(LoginResult::Accepted).inc();
         let limits = &turn.settings.limits;
         let welcome = BrokerMessage::Welcome(Welcome {
             id: connect.id,
@@ -161,17 +174,19 @@ impl Session {
             heartbeat_ms: u64::try_from(turn.settings.deadlines.heartbeat.as_millis()).unwrap_or(u64::MAX),
         });
         turn.reply(&welcome);
-        self.state = State::Connected;
         let client: String = connect.client.unwrap_or_default().chars().take(LOGGED_CLIENT_CHARACTERS).collect();
-        tracing::debug!(connection = self.name, client, "connected");
+        tracing::debug!(connection = self.name, subject = membership.subject(), client, "connected");
+        self.state = State::Connected(Box::new(membership));
         Ok(())
     }
 }
 
 impl Turn<'_> {
-    fn publish(&mut self, publish: &Publish<'_>) {
+    fn publish(&mut self, publish: &Publish<'_>, membership: &Membership) {
         let refusal = if publish.topic.is_reserved() {
             Some((ErrorCode::ReservedTopic, "topics that start with `$` are the broker's own".to_owned()))
+        } else if let Err(forbidden) = membership.permissions().check_publish(publish.topic) {
+            Some((ErrorCode::Forbidden, forbidden.to_string()))
         } else {
             let bytes = publish.payload.len() + publish.headers.as_msgpack().len();
             let allowed = self.settings.limits.max_payload_bytes;
@@ -191,7 +206,12 @@ impl Turn<'_> {
         }
     }
 
-    fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>) {
+    fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>, membership: &Membership) {
+        if let Err(forbidden) = membership.permissions().check(Operation::Subscribe, subscribe.pattern) {
+            self.metrics.requests_refused.inc();
+            self.refuse(Some(subscribe.id), ErrorCode::Forbidden, &forbidden.to_string());
+            return;
+        }
         match self.hub.subscribe(key, subscribe) {
             Ok(()) => self.reply(&BrokerMessage::Ok(subscribe.id)),
             Err(error) => {
@@ -206,6 +226,48 @@ impl Turn<'_> {
         if let Err(error) = self.hub.unsubscribe(key, unsubscribe) {
             self.metrics.requests_refused.inc();
             self.refuse(Some(unsubscribe.id), ErrorCode::UnknownSubscription, &error.to_string());
+        }
+    }
+
+    fn refresh(&mut self, key: ConnectionKey, refresh: &Refresh<'_>, membership: &mut Membership) {
+        match membership.refresh(refresh.token, self.gate, self.moment) {
+            Ok(()) => {
+                self.metrics.logins.of(LoginResult::Refreshed).inc();
+                self.reply(&BrokerMessage::Ok(refresh.id));
+                self.end_forbidden_subscriptions(key, membership);
+            }
+            Err(refused) => {
+                self.metrics.logins.of(LoginResult::Refused).inc();
+                self.refuse(Some(refresh.id), ErrorCode::Unauthenticated, &refused.to_string());
+            }
+        }
+    }
+
+    /// Ends the subscriptions that are not allowed any more. What waits for them still leaves, before the message that
+    /// tells of the end.
+    pub(crate) fn end_forbidden_subscriptions(&mut self, key: ConnectionKey, membership: &Membership) {
+        let permissions = membership.permissions();
+        for (subscription, pattern) in self.hub.subscriptions(key) {
+            if let Err(forbidden) = permissions.check(Operation::Subscribe, pattern.as_pattern()) {
+                let message = forbidden.to_string();
+                self.hub.end_subscription(key, &Ended { subscription, code: ErrorCode::Forbidden, message: &message });
+            }
+        }
+    }
+
+    fn other_request(&mut self, key: ConnectionKey, message: &ClientMessage<'_>) {
+        match message {
+            ClientMessage::Unsubscribe(unsubscribe) => self.unsubscribe(key, unsubscribe),
+            ClientMessage::Ping(id) => self.reply(&BrokerMessage::Ok(*id)),
+            ClientMessage::Connect(connect) => {
+                self.metrics.requests_refused.inc();
+                self.refuse(Some(connect.id), ErrorCode::AlreadyConnected, "the connection is already connected");
+            }
+            // The enum may grow before its request is served here.
+            other => {
+                self.metrics.requests_refused.inc();
+                self.refuse(request_id(other), ErrorCode::Unsupported, "this broker does not offer this request");
+            }
         }
     }
 
@@ -229,6 +291,7 @@ fn request_id(message: &ClientMessage<'_>) -> Option<Id> {
         ClientMessage::Subscribe(m) => Some(m.id),
         ClientMessage::Unsubscribe(m) => Some(m.id),
         ClientMessage::Ping(id) => Some(*id),
+        ClientMessage::Refresh(m) => Some(m.id),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ use rand::Rng;
 pub(crate) use thread::{Placement, ShardHandle, Start};
 
 use self::queue::{Batch, Sender};
-use crate::{clock::Clock, connection::Staging, hub::Hub, settings::Settings, tls::Tls};
+use crate::{clock::Clock, connection::Staging, gate::Gate, hub::Hub, settings::Settings, tls::Tls};
 
 /// A batch on its way into queues that were full.
 pub(crate) type HandOver = Pin<Box<dyn Future<Output = ()>>>;
@@ -32,6 +32,7 @@ pub(crate) struct Shard {
     index: usize,
     pub(crate) settings: Arc<Settings>,
     pub(crate) tls: Tls,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) clock: Clock,
     pub(crate) hub: RefCell<Hub>,
@@ -45,6 +46,8 @@ pub(crate) struct Shard {
     /// The queues of the other shards.
     peers: Vec<Sender>,
     is_draining: Cell<bool>,
+    /// How often the gate's rules were replaced, as far as this shard knows.
+    rules_replaced: Cell<u64>,
     opened: Cell<u64>,
 }
 
@@ -118,8 +121,22 @@ impl Shard {
         self.is_draining.get().then(|| spread.mul_f64(rand::rng().random()))
     }
 
+    /// How often the rules of the gate were replaced.
+    pub(crate) fn rules_replaced(&self) -> u64 {
+        self.rules_replaced.get()
+    }
+
+    fn replace_rules(&self, times: u64) {
+        self.rules_replaced.set(times);
+        self.wake_all();
+    }
+
     fn begin_drain(&self) {
         self.is_draining.set(true);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for waker in self.wakers.borrow().iter().flatten() {
             waker.wake_by_ref();
         }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{Seat, Shard, queue};
-use crate::{clock::Clock, connection, hub::Hub, settings::Settings, tls::Tls};
+use crate::{clock::Clock, connection, gate::Gate, hub::Hub, settings::Settings, tls::Tls};
 
 /// How often the shard looks whether its last connection has gone, while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -30,6 +30,7 @@ pub(crate) struct Start {
     pub(crate) index: usize,
     pub(crate) settings: Arc<Settings>,
     pub(crate) tls: Tls,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) origin: Instant,
     pub(crate) inbox: queue::Receiver,
@@ -101,6 +102,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAdd
     let shard = Rc::new(Shard {
         index: start.index,
         tls: start.tls,
+        gate: start.gate,
         clock: Clock::new(start.origin),
         hub: RefCell::new(Hub::new(&start.settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
         settings: start.settings,
@@ -111,9 +113,11 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAdd
         ready: RefCell::default(),
         peers: start.peers,
         is_draining: Cell::new(false),
+        rules_replaced: Cell::new(0),
         opened: Cell::new(0),
     });
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
+    tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
     tokio::task::spawn_local(receive_batches(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
     let _ = drain.wait_for(|drain| *drain).await;
@@ -155,6 +159,14 @@ async fn seat_sockets(
             }
             Err(error) => tracing::warn!(%error, "a socket could not be watched"),
         }
+    }
+}
+
+async fn follow_rules(shard: Rc<Shard>) {
+    let mut replaced = shard.gate.watch();
+    while replaced.changed().await.is_ok() {
+        let times = *replaced.borrow_and_update();
+        shard.replace_rules(times);
     }
 }
 

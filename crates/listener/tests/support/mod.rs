@@ -12,6 +12,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
@@ -19,8 +20,10 @@ use std::{
     time::Duration,
 };
 
+use carillon_access::{Identity, Policy, Source, permissions::Role};
 use carillon_listener::{
-    Listener, Settings, Tls,
+    Gate, Listener, Settings, Tls,
+    gate::Rules,
     settings::{Deadlines, Limits, Origins},
 };
 use carillon_metrics::{BrokerMetrics, ShardMetrics};
@@ -42,6 +45,7 @@ pub struct Broker {
     pub metrics: Vec<Arc<ShardMetrics>>,
     pub broker_metrics: Arc<BrokerMetrics>,
     pub tls: Tls,
+    pub gate: Arc<Gate>,
     pub files: CertificateFiles,
     client_config: Arc<ClientConfig>,
     listener: Option<Listener>,
@@ -57,10 +61,30 @@ pub fn settings() -> Settings {
     Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         backlog: 128,
-        anonymous: true,
         origins: Origins::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
+    }
+}
+
+/// Rules under which nobody needs credentials, and everybody may do everything.
+pub fn anonymous_may_do_everything() -> Rules {
+    let rules = carillon_access::permissions::Rules { allow: vec![">".into()], deny: vec![] };
+    let role = Role { publish: rules.clone(), subscribe: rules.clone(), history: rules.clone(), presence: rules };
+    let anonymous = Identity {
+        subject: "anonymous".into(),
+        source: Source::Anonymous,
+        roles: vec!["everything".into()],
+        claims: BTreeMap::new(),
+        own: None,
+        token_id: None,
+        issued_at_s: None,
+        expires_at_s: None,
+    };
+    Rules {
+        anonymous: Some(anonymous),
+        policy: Policy::new([("everything".to_owned(), role)]).unwrap(),
+        ..Rules::default()
     }
 }
 
@@ -90,18 +114,24 @@ impl Broker {
     }
 
     pub fn start_with(settings: Settings, shards: usize) -> Self {
+        Self::start_behind(settings, shards, anonymous_may_do_everything())
+    }
+
+    pub fn start_behind(settings: Settings, shards: usize, rules: Rules) -> Self {
+        let gate = Arc::new(Gate::new(rules));
         let (certificate, key) = self_signed();
         let files = write_files(&certificate, &key);
         let tls = Tls::from_files(&files.certificate, &files.key).unwrap();
         let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
         let broker_metrics = Arc::new(BrokerMetrics::new("test", vec![]));
-        let listener = Listener::start(settings, &tls, Arc::clone(&broker_metrics), &metrics).unwrap();
+        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&broker_metrics), &metrics).unwrap();
         Self {
             address: listener.address(),
             metrics,
             broker_metrics,
             client_config: client_config(&tls),
             tls,
+            gate,
             files,
             listener: Some(listener),
         }
@@ -127,8 +157,13 @@ impl Broker {
 
     /// A WebSocket that has said nothing yet.
     pub fn websocket(&self) -> Client {
+        self.websocket_with("")
+    }
+
+    /// The same, with more headers in its request.
+    pub fn websocket_with(&self, headers: &str) -> Client {
         let mut stream = self.tls_stream();
-        stream.write_all(upgrade_request("").as_bytes()).unwrap();
+        stream.write_all(upgrade_request(headers).as_bytes()).unwrap();
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         Client { stream, buffer: Vec::new(), messages: Vec::new(), last_id: 0, close_sent: false }
@@ -229,6 +264,13 @@ pub enum Said {
         count: u64,
     },
     Heartbeat(u64),
+    Notice {
+        in_ms: Option<u64>,
+    },
+    Ended {
+        subscription: u64,
+        code: u16,
+    },
     Closing {
         code: u16,
         retry_after_ms: Option<u64>,
@@ -273,9 +315,14 @@ impl Client {
     }
 
     pub fn connect(&mut self) {
+        assert_eq!(self.connect_with(None), Said::Welcome);
+    }
+
+    /// Connects with credentials; tells the answer.
+    pub fn connect_with(&mut self, token: Option<&str>) -> Said {
         let id = self.id();
-        self.send(&ClientMessage::Connect(Connect { id, token: None, client: None, headers: Headers::EMPTY }));
-        assert_eq!(self.next(), Said::Welcome);
+        self.send(&ClientMessage::Connect(Connect { id, token, client: None, headers: Headers::EMPTY }));
+        self.next()
     }
 
     pub fn ask_subscribe(&mut self, pattern: &str, overflow: Overflow) -> u64 {
@@ -406,6 +453,8 @@ fn owned(message: BrokerMessage<'_>) -> Said {
         BrokerMessage::Gap(m) => Said::Gap { subscription: m.subscription.get(), count: m.count },
         BrokerMessage::Heartbeat(number) => Said::Heartbeat(number.get()),
         BrokerMessage::Closing(m) => Said::Closing { code: m.code.number(), retry_after_ms: m.retry_after_ms },
+        BrokerMessage::Notice(m) => Said::Notice { in_ms: m.in_ms },
+        BrokerMessage::Ended(m) => Said::Ended { subscription: m.subscription.get(), code: m.code.number() },
         other => panic!("unexpected {other:?}"),
     }
 }

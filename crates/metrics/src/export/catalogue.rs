@@ -57,6 +57,11 @@ fn connections() -> Vec<Result<Family, Error>> {
             "kind",
             |shard| &shard.tls_handshakes,
         ),
+        counter_by(
+            ("carillon_logins_total", "Credentials that clients presented, or none where none are needed, by result."),
+            "result",
+            |shard| &shard.logins,
+        ),
         counter(("carillon_heartbeats_sent_total", "Heartbeats that the broker asked of its clients."), |shard| {
             &shard.heartbeats_sent
         }),

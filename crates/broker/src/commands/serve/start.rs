@@ -1,6 +1,7 @@
 //! Puts a broker together from its configuration.
 
 use std::{
+    collections::BTreeMap,
     fs::DirBuilder,
     io,
     net::SocketAddr,
@@ -11,8 +12,13 @@ use std::{
     time::SystemTime,
 };
 
+use carillon_access::{
+    Identity, Policy, Source,
+    permissions::{Role, Rules as Patterns},
+};
 use carillon_listener::{
-    Listener,
+    Gate, Listener,
+    gate::Rules,
     tls::{CertificateError, Tls, TlsError},
 };
 use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
@@ -78,7 +84,7 @@ impl Broker {
 
         let admin = admin::Settings { tls: admin_tls.clone(), token, ..admin::Settings::new(config.admin.address) };
         let admin = AdminListener::start(admin, exporter, Arc::clone(&readiness))?;
-        let listener = Listener::start(settings, &tls, Arc::clone(&metrics), &shards)?;
+        let listener = Listener::start(settings, &tls, &gate(config), Arc::clone(&metrics), &shards)?;
         readiness.clear(NotReady::Starting);
         Ok(Self { listener, admin, readiness, metrics, tls, admin_tls })
     }
@@ -183,4 +189,25 @@ fn note_certificate_end(metrics: &BrokerMetrics, tls: &Tls) {
     let summary = chain.first().and_then(|certificate| certs::summarize(certificate, 1).ok());
     let seconds = summary.map_or(0, |summary| summary.not_after_seconds());
     metrics.certificate_not_after_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+}
+
+/// Everybody may do everything, where the configuration lets everybody in.
+fn gate(config: &Config) -> Arc<Gate> {
+    const EVERYTHING: &str = "everything";
+    let all = Patterns { allow: vec![">".to_owned()], deny: Vec::new() };
+    let role = Role { publish: all.clone(), subscribe: all.clone(), history: all.clone(), presence: all };
+    let anonymous = Identity {
+        subject: "anonymous".to_owned(),
+        source: Source::Anonymous,
+        roles: vec![EVERYTHING.to_owned()],
+        claims: BTreeMap::new(),
+        own: None,
+        token_id: None,
+        issued_at_s: None,
+        expires_at_s: None,
+    };
+    let anonymous = config.access.anonymous.then_some(anonymous);
+    // The role is the one above, so it compiles.
+    let policy = Policy::new([(EVERYTHING.to_owned(), role)]).unwrap_or_default();
+    Arc::new(Gate::new(Rules { anonymous, policy, ..Rules::default() }))
 }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use carillon_wire::{BrokerMessage, CloseCode, ErrorCode, broker_message::Closing};
+use fastwebsockets::{Frame, Payload};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -115,6 +116,73 @@ async fn the_close_codes_range_says_when_to_come_back() {
     assert!(away_after(None, CloseCode::Draining).await.unwrap() <= Duration::from_millis(250));
     for code in [CloseCode::BadMessage, CloseCode::Unauthenticated, CloseCode::Normal] {
         assert_eq!(away_after(None, code).await, None, "{code}");
+    }
+}
+
+/// How a connection may end after CLOSING.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Dropped,
+    Silent,
+    CloseFrame(CloseCode),
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_closing_told_counts_however_the_connection_ends() {
+    for end in [End::Dropped, End::Silent, End::CloseFrame(CloseCode::Draining)] {
+        let (mut broker, mut peer, client) = connected().await;
+        let closing = Closing { code: CloseCode::BadMessage, reason: "told before", retry_after_ms: None };
+        peer.say(&[BrokerMessage::Closing(closing)]).await;
+        let peer = match end {
+            End::Dropped => None,
+            End::Silent => Some(peer),
+            End::CloseFrame(code) => {
+                peer.close(code).await;
+                Some(peer)
+            }
+        };
+        let next = timeout(Duration::from_hours(2), broker.ends.recv()).await.unwrap();
+        assert!(next.is_none(), "the client came back after {end:?}");
+        assert!(
+            matches!(client.flush().await, Err(ConnectionLost::Closed { code: CloseCode::BadMessage, .. })),
+            "{end:?}"
+        );
+        drop(peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_after_closing_waits_for_the_next_connection() {
+    let (mut broker, mut peer, client) = connected().await;
+    let closing = Closing { code: CloseCode::Draining, reason: "update", retry_after_ms: None };
+    peer.say(&[BrokerMessage::Closing(closing)]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let pending = client.publication("a", "late").enqueue().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.close(CloseCode::Draining).await;
+    let mut next = broker.welcome().await;
+    let Said::Publish { id: Some(id), payload, .. } = next.hear().await else { panic!() };
+    assert_eq!(payload, b"late");
+    next.say(&[ok(id)]).await;
+    pending.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_breaks_the_protocol_is_not_asked_again() {
+    for (bytes, comes_back) in [(vec![0xc1], false), (vec![0; 17 * 1024], true)] {
+        let (mut broker, mut peer, _client) = connected().await;
+        peer.send(Frame::binary(Payload::Owned(bytes))).await;
+        let next = timeout(Duration::from_hours(2), broker.ends.recv()).await.unwrap();
+        assert_eq!(next.is_some(), comes_back);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_frame_is_answered_with_its_code() {
+    for (code, answer) in [(CloseCode::Draining, 4100), (CloseCode::Other(1006), 1000)] {
+        let (_broker, mut peer, _client) = connected().await;
+        peer.close(code).await;
+        assert_eq!(peer.hear().await, Said::Close(answer));
     }
 }
 

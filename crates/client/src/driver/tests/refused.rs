@@ -1,6 +1,9 @@
 //! Connections that are not made, and what the error says.
 
-use carillon_wire::{BrokerMessage, CloseCode, ErrorCode, broker_message::Closing};
+use carillon_wire::{
+    BrokerMessage, CloseCode, ErrorCode, Id,
+    broker_message::{Closing, ErrorReply},
+};
 use fastwebsockets::{Frame, Payload};
 use tokio::io::AsyncWriteExt;
 
@@ -26,7 +29,9 @@ async fn after_connect(messages: &[BrokerMessage<'_>]) -> ConnectError {
 
 #[tokio::test(start_paused = true)]
 async fn http_status_and_the_servers_reason_are_told() {
-    for (status, temporary) in [(400, false), (403, false), (426, false), (429, true), (503, true)] {
+    let by_the_broker = [400, 403, 405, 426, 431].map(|status| (status, false));
+    let by_others = [302, 401, 404, 407, 429, 503].map(|status| (status, true));
+    for (status, temporary) in by_the_broker.into_iter().chain(by_others) {
         let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 15\r\nRetry-After: 7\r\n\r\nnot like that\r\n");
         let error = answered(|_| answer).await;
         assert_eq!(error.is_temporary(), temporary, "{status}");
@@ -55,12 +60,19 @@ async fn endless_refusal_is_cut() {
 async fn answers_that_do_not_accept_this_upgrade_are_refused() {
     for (part, instead) in [
         ("Sec-WebSocket-Accept: ", "Sec-WebSocket-Accept: x"),
-        ("carillon.v1", "mqtt"),
-        ("Sec-WebSocket-Protocol: carillon.v1\r\n", ""),
         ("Upgrade: websocket\r\n", "Upgrade: h2c\r\n"),
+        ("Sec-WebSocket-Protocol:", "Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Protocol:"),
     ] {
         let error = answered(|right| right.replace(part, instead)).await;
-        assert!(matches!(error, ConnectError::NotCarillon(_)), "{part}: {error}");
+        assert!(matches!(error, ConnectError::InvalidUpgrade { .. }) && error.is_temporary(), "{part}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_choose_the_subprotocol_is_another_one_for_good() {
+    for (part, instead) in [("carillon.v1", "mqtt"), ("Sec-WebSocket-Protocol: carillon.v1\r\n", "")] {
+        let error = answered(|right| right.replace(part, instead)).await;
+        assert!(matches!(error, ConnectError::NotCarillon(_)) && !error.is_temporary(), "{part}: {error}");
     }
 }
 
@@ -111,6 +123,58 @@ async fn refused_credentials_are_told_as_such() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_behind_a_refusal_tells_when_to_come_back() {
+    let error = |retry_after_ms| {
+        BrokerMessage::Error(ErrorReply {
+            id: Some(Id::from(0_u32)),
+            code: ErrorCode::Overloaded,
+            message: "full",
+            retry_after_ms,
+        })
+    };
+    let closing = |retry_after_ms| {
+        BrokerMessage::Closing(Closing { code: CloseCode::Overloaded, reason: "full", retry_after_ms })
+    };
+    for (messages, seconds) in [
+        ([error(Some(2000)), closing(Some(3000))], Some(3)),
+        ([error(None), closing(Some(3000))], Some(3)),
+        ([error(Some(2000)), closing(None)], Some(2)),
+        ([error(None), closing(None)], None),
+    ] {
+        for size in [1, 2] {
+            let (mut broker, client) = start_with(settings(), None);
+            let mut peer = Peer::upgrade(broker.stream().await).await;
+            for batch in messages.chunks(size) {
+                peer.say(batch).await;
+            }
+            match client.await.unwrap() {
+                Err(ConnectError::Refused(refusal)) => {
+                    assert_eq!(refusal.retry_after, seconds.map(Duration::from_secs));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_error_that_answers_connect_refuses_it() {
+    for id in [None, Some(7)] {
+        let error = after_connect(&[refuse(id, ErrorCode::Overloaded)]).await;
+        assert!(matches!(error, ConnectError::NotCarillon(_)), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_version_does_not_know_is_passed_over_before_the_welcome_too() {
+    let (mut broker, client) = start_with(settings(), None);
+    let mut peer = Peer::upgrade(broker.stream().await).await;
+    peer.send(Frame::binary(Payload::Owned(b"\x92\x7f\x01".to_vec()))).await;
+    peer.say(&[BrokerMessage::Welcome(welcome())]).await;
+    client.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

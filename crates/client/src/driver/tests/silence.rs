@@ -30,9 +30,10 @@ async fn websocket_pings_are_answered() {
 async fn a_connection_silent_for_two_heartbeats_is_dead() {
     let notices = Arc::new(Notices::default());
     let (mut broker, client) = start_with(settings(), Some(notices.handler()));
-    let _peer = broker.welcome().await;
+    let mut peer = broker.welcome().await;
     let _client = client.await.unwrap().unwrap();
     let start = Instant::now();
+    assert_eq!(peer.hear().await, Said::Close(4001));
     broker.stream().await;
     assert!((Duration::from_secs(50)..Duration::from_millis(50_300)).contains(&start.elapsed()));
     assert!(matches!(&notices.take()[0], Notice::Disconnected { cause: ConnectionLost::Silent { .. }, .. }));
@@ -88,7 +89,8 @@ async fn a_broker_that_breaks_the_protocol_is_told_so() {
 #[tokio::test(start_paused = true)]
 async fn messages_of_later_versions_are_passed_over() {
     let (_broker, mut peer, _client) = connected().await;
-    let mut bytes = b"\x92\x7f\x01".to_vec();
+    // An op that nobody has been given, and a notice.
+    let mut bytes = b"\x92\x7f\x01\x92\x4a\x01".to_vec();
     BrokerMessage::Heartbeat(Id::from(3_u32)).encode(&mut bytes);
     peer.send(Frame::binary(Payload::Owned(bytes))).await;
     assert_eq!(peer.hear().await, Said::HeartbeatReply(3));
