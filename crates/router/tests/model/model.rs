@@ -110,6 +110,7 @@ impl Pair {
                 continue;
             }
             expected.connections += 1;
+            expected.subscriptions += u32::try_from(ids.len()).unwrap();
             let after = self.router.waiting(connection.key).unwrap();
             let lost = if self.router.is_overflowed(connection.key) {
                 expected.overflowed += 1;

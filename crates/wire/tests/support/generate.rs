@@ -1,7 +1,7 @@
 //! Random messages, names and bytes for the property tests.
 
 use carillon_wire::{
-    BrokerMessage, ClientMessage, CloseCode, ErrorCode, GapReason, Id, Overflow, Pattern, Topic,
+    BrokerMessage, ClientMessage, CloseCode, ErrorCode, GapReason, Id, NoticeKind, Overflow, Pattern, Topic,
     broker_message as broker, client_message as client, headers::HeadersBuf,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -105,6 +105,7 @@ impl Parts {
                 headers,
             }),
             ClientMessage::Subscribe(client::Subscribe { id: self.id, pattern, overflow }),
+            ClientMessage::Refresh(client::Refresh { id: self.id, token: &self.text }),
             ClientMessage::Unsubscribe(client::Unsubscribe {
                 id: self.id,
                 subscription: self.optional_id.unwrap_or(Id::MAX),
@@ -152,6 +153,16 @@ impl Parts {
                 code: CloseCode::from_number(self.code),
                 reason: message,
                 retry_after_ms: self.delay,
+            }),
+            BrokerMessage::Notice(broker::Notice {
+                kind: NoticeKind::from_number(self.small),
+                message,
+                in_ms: self.delay,
+            }),
+            BrokerMessage::Ended(broker::Ended {
+                subscription: self.id,
+                code: ErrorCode::from_number(self.code),
+                message,
             }),
         ]
     }

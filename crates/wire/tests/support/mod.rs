@@ -68,6 +68,9 @@ pub(crate) fn client_json(message: &ClientMessage<'_>) -> Value {
         }
         ClientMessage::HeartbeatReply(number) => json!({"type": "heartbeat_reply", "number": number.get()}),
         ClientMessage::Ping(id) => json!({"type": "ping", "id": id.get()}),
+        ClientMessage::Refresh(client::Refresh { id, token }) => {
+            json!({"type": "refresh", "id": id.get(), "token": token})
+        }
         other => panic!("the vectors have no form for {other:?}"),
     }
 }
@@ -96,6 +99,12 @@ pub(crate) fn broker_json(message: &BrokerMessage<'_>) -> Value {
         BrokerMessage::Heartbeat(number) => json!({"type": "heartbeat", "number": number.get()}),
         BrokerMessage::Closing(broker::Closing { code, reason, retry_after_ms }) => json!({
             "type": "closing", "code": code.number(), "reason": reason, "retry_after_ms": retry_after_ms,
+        }),
+        BrokerMessage::Notice(broker::Notice { kind, message, in_ms }) => json!({
+            "type": "notice", "kind": kind.number(), "message": message, "in_ms": in_ms,
+        }),
+        BrokerMessage::Ended(broker::Ended { subscription, code, message }) => json!({
+            "type": "ended", "subscription": subscription.get(), "code": code.number(), "message": message,
         }),
         other => panic!("the vectors have no form for {other:?}"),
     }
