@@ -42,6 +42,10 @@ lint: ## formatting, clippy and rustdoc without a warning, and what the dependen
 	  echo 'NOT CHECKED: known flaws in dependencies, because the advisory database could not be fetched'; \
 	fi
 
+.PHONY: autobahn
+autobahn: ## Autobahn|Testsuite against the listener's WebSocket code over TLS (needs a Python 2.7, named by PYTHON27)
+	@PYTHON27='$(PYTHON27)' bash crates/listener/autobahn/run.sh
+
 .PHONY: build
 build: ## the carillon command, in PROFILE (dev, or release)
 	@cargo build --package carillon --bin carillon --profile $(PROFILE)
