@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     path::{Path, PathBuf},
-    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,34 +17,8 @@ use crate::{
     endpoint::Endpoint,
     error::ConnectError,
     observer::{Notice, NoticeHandler},
+    token::{TokenProvider, TokenSource},
 };
-
-/// What a token provider's future gives.
-type TokenResult = Result<String, Box<dyn Error + Send + Sync>>;
-
-/// Where tokens come from. Its `Debug` shows none.
-pub(crate) enum TokenSource {
-    Fixed(String),
-    Provider(Box<dyn Fn() -> Pin<Box<dyn Future<Output = TokenResult> + Send>> + Send + Sync>),
-}
-
-impl TokenSource {
-    pub(crate) async fn fetch(&self) -> TokenResult {
-        match self {
-            Self::Fixed(token) => Ok(token.clone()),
-            Self::Provider(provide) => provide().await,
-        }
-    }
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fixed(_) => "a fixed token",
-            Self::Provider(_) => "a token provider",
-        })
-    }
-}
 
 /// Which authorities are trusted.
 #[derive(Debug)]
@@ -70,8 +44,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn has_token_provider(&self) -> bool {
-        matches!(self.token, Some(TokenSource::Provider(_)))
+    pub(crate) fn token_provider(&self) -> Option<&Arc<TokenProvider>> {
+        match &self.token {
+            Some(TokenSource::Provider(provider)) => Some(provider),
+            Some(TokenSource::Fixed(_)) | None => None,
+        }
     }
 }
 
@@ -139,14 +116,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects with this token each time. Without a token the client is anonymous.
+    /// Connects with this token or API key each time. Without one the client is anonymous.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(TokenSource::Fixed(token.into()));
         self
     }
 
-    /// Asks for a token before each connection, so that one that runs out is replaced. The future counts toward the connect
-    /// timeout; when it fails while reconnecting, it is asked again with the next attempt.
+    /// Asks for a token before a connection, and again when the broker tells that the credentials run out: then the live
+    /// connection is refreshed with the new token, which is kept for further connections until the broker refuses it.
+    ///
+    /// There is never more than one call under way, and each has the connect timeout at most. One that fails while
+    /// reconnecting is repeated with the next attempt. One that fails to refresh is a
+    /// [`Notice::RefreshFailed`], and the connection goes on until its credentials have run
+    /// out; then the client connects again.
     ///
     /// ```
     /// # use carillon_client::Client;
@@ -158,7 +140,7 @@ impl ClientBuilder {
         P: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<String, Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        self.token = Some(TokenSource::Provider(Box::new(move || Box::pin(provide()))));
+        self.token = Some(TokenSource::provider(provide));
         self
     }
 

@@ -46,14 +46,15 @@ mod observer;
 mod publication;
 mod session;
 mod subscription;
+mod token;
 
 pub use backoff::ReconnectPolicy;
 pub use builder::ClientBuilder;
 pub use bytes::Bytes;
-pub use carillon_wire::{CloseCode, ErrorCode, GapReason, Headers, Overflow};
+pub use carillon_wire::{CloseCode, ErrorCode, GapReason, Headers, NoticeKind, Overflow};
 pub use client::{Client, SubscribeOptions};
 pub use endpoint::UrlError;
-pub use error::{ConnectError, ConnectionLost, PublishError, Refusal, SubscribeError};
+pub use error::{ConnectError, ConnectionLost, PublishError, RefreshError, Refusal, SubscribeError};
 pub use message::{Ended, Event, Gap, Message, Reconnected};
 pub use observer::{Counters, Notice};
 pub use publication::{Ack, PendingAck, Publication};

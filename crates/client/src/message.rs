@@ -99,6 +99,15 @@ pub enum Ended {
     /// The connection is gone, and the client does not come back.
     #[error(transparent)]
     ConnectionLost(ConnectionLost),
+    /// The broker ended the subscription while it was live, most often because this client may not have it any more. The
+    /// client does not ask for it again by itself.
+    #[error("the broker ended the subscription to {pattern:?}: {refusal}")]
+    ByBroker {
+        /// Which pattern. The other patterns of the subscription have ended with it.
+        pattern: String,
+        /// Why.
+        refusal: Refusal,
+    },
     /// After a reconnect the broker refused a pattern that it had accepted before.
     #[error("after reconnecting, the broker refused the subscription to {pattern:?}: {refusal}")]
     Refused {

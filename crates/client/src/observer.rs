@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{ConnectError, ConnectionLost, Refusal};
+use carillon_wire::NoticeKind;
+
+use crate::error::{ConnectError, ConnectionLost, RefreshError, Refusal};
 
 /// Something that happened to a client beside what its calls return.
 #[derive(Debug, Clone)]
@@ -36,6 +38,18 @@ pub enum Notice {
         /// From the moment when the loss was noticed.
         downtime: Duration,
     },
+    /// The broker told what is about to happen to the connection. That the credentials run out is told here only to a
+    /// client without a [`token_provider`](crate::ClientBuilder::token_provider): one with it gets others by itself.
+    Broker {
+        /// What.
+        kind: NoticeKind,
+        /// The same in the broker's words.
+        message: String,
+        /// When, from the moment when the broker told it; none where it did not say.
+        due_in: Option<Duration>,
+    },
+    /// The credentials of the connection run out, and they were not renewed. The connection goes on until then.
+    RefreshFailed(RefreshError),
     /// A publication without acknowledgement was refused: nobody got it.
     PublicationRefused(Refusal),
     /// The client ended, and these publications without acknowledgement still waited to be sent: nobody got them.
@@ -99,6 +113,11 @@ impl Observer {
                 self.reconnects.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("connected again after {downtime:.1?}");
             }
+            Notice::Broker { message, due_in: Some(due_in), .. } => {
+                tracing::warn!("the broker tells: {message} (in {due_in:.1?})");
+            }
+            Notice::Broker { message, due_in: None, .. } => tracing::warn!("the broker tells: {message}"),
+            Notice::RefreshFailed(error) => tracing::warn!("{error}"),
             Notice::PublicationRefused(refusal) => {
                 // One line tells the operator; a line for each could fill a disk.
                 if self.publications_refused.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -8,7 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_wire::{
-    CloseCode, ErrorCode, GapReason, MAX_DEPTH, Overflow, SUBPROTOCOL, broker_message as broker,
+    CloseCode, ErrorCode, GapReason, MAX_DEPTH, NoticeKind, Overflow, SUBPROTOCOL, broker_message as broker,
     client_message as client,
     code::Return,
     topic::{MAX_BYTES, MAX_TOKENS},
@@ -71,8 +71,8 @@ fn message_examples_are_vectors_of_every_op() {
         assert_eq!(Some(&example.bytes), vector.map(|(_, bytes)| bytes), "{side} {name}");
         ops.insert(example.bytes[1]);
     }
-    let of_clients = client::CONNECT..=client::PING;
-    let of_brokers = (broker::WELCOME..=broker::HEARTBEAT).chain([broker::CLOSING]);
+    let of_clients = client::CONNECT..=client::REFRESH;
+    let of_brokers = (broker::WELCOME..=broker::HEARTBEAT).chain(broker::CLOSING..=broker::ENDED);
     assert_eq!(ops, of_clients.chain(of_brokers).collect());
 }
 
@@ -149,6 +149,11 @@ fn constants_are_those_of_the_specification() {
         format!("| tokens of a topic or pattern | {MAX_TOKENS}, always |"),
         format!("| bytes of a topic or pattern | {MAX_BYTES}, always |"),
         format!("{}, {}", overflow(Overflow::DropOldest), overflow(Overflow::Close)),
+        format!(
+            "{} `{}`. Another number",
+            NoticeKind::CredentialsExpire.number(),
+            NoticeKind::CredentialsExpire.name()
+        ),
         format!("{} `{}`: this client", GapReason::Overflow.number(), GapReason::Overflow.name()),
     ] {
         assert!(specification.contains(&expected), "PROTOCOL.md does not say: {expected}");

@@ -9,7 +9,7 @@ use std::{io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use carillon_wire::{
-    BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, Id, broker_message::Closing,
+    BrokerMessage, ClientMessage, CloseCode, DecodeError, ErrorCode, Headers, Id, broker_message::Closing,
     client_message::Connect, decode,
 };
 use fastwebsockets::{Frame, Payload, Role, WebSocketWrite, after_handshake_split};
@@ -76,9 +76,28 @@ impl Deadline {
 /// Makes a connection, from the token to the welcome, within the connect timeout.
 pub(crate) async fn establish<D: Dial>(dialer: &D, settings: &Settings) -> Result<Connection<D::Io>, ConnectError> {
     let deadline = Deadline::after(settings.connect_timeout);
+    let outcome = connect(dialer, settings, deadline).await;
+    // A kept token may have run out since; a fresh one has not been tried then.
+    let may_do_with_another = matches!(
+        &outcome,
+        Err(ConnectError::Refused(Refusal { code: ErrorCode::Unauthenticated, .. })
+            | ConnectError::Closed { code: CloseCode::Unauthenticated, .. })
+    );
+    if may_do_with_another && settings.token_provider().is_some_and(|provider| provider.forget()) {
+        return connect(dialer, settings, deadline).await;
+    }
+    outcome
+}
+
+/// One attempt with one token.
+async fn connect<D: Dial>(
+    dialer: &D,
+    settings: &Settings,
+    deadline: Deadline,
+) -> Result<Connection<D::Io>, ConnectError> {
     let token = match &settings.token {
         None => None,
-        Some(source) => Some(deadline.bound("a token", source.fetch()).await?.map_err(ConnectError::Token)?),
+        Some(source) => Some(deadline.bound("a token", source.for_connection()).await?.map_err(ConnectError::Token)?),
     };
     let stream = dialer.dial(deadline).await?;
     let upgraded =

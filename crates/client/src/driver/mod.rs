@@ -6,6 +6,7 @@
 mod link;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::{pin::pin, sync::Arc};
 
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::link::Link;
+use self::{link::Link, token::TokenCall};
 use crate::{
     backoff::Backoff,
     builder::Settings,
@@ -66,7 +67,7 @@ impl<D: Dial> Driver<D> {
         commands: mpsc::UnboundedReceiver<Command>,
         shared: Arc<Shared>,
     ) -> Self {
-        let session = Session::new(Arc::clone(&shared.observer));
+        let session = Session::new(Arc::clone(&shared.observer), settings.token_provider().cloned());
         let backoff = Backoff::new(settings.reconnect);
         Self { dialer, settings, commands, shared, session, backoff, closing: None }
     }
@@ -113,7 +114,11 @@ impl<D: Dial> Driver<D> {
     async fn converse(&mut self, mut link: Link) -> ConnectionLost {
         let mut commands = Vec::new();
         let mut was_backlogged = false;
+        let mut token_call = TokenCall::default();
         loop {
+            if let Some(provider) = self.session.wants_token() {
+                token_call.start(&provider, self.settings.connect_timeout);
+            }
             link.give_work(&mut self.session);
             if self.closing.is_some() && self.session.is_idle() && link.is_idle() {
                 link.say_goodbye(CloseCode::Normal, "").await;
@@ -143,6 +148,7 @@ impl<D: Dial> Driver<D> {
                         self.on_command(command);
                     }
                 }
+                outcome = token_call.finished(), if self.closing.is_none() => self.session.on_token(outcome),
                 Some(written) = link.done.recv() => match written {
                     Ok(buffer) => {
                         link.on_written(buffer);
@@ -231,7 +237,7 @@ impl<D: Dial> Driver<D> {
     async fn reconnect(&mut self, cause: ConnectionLost) -> Result<(Connection<D::Io>, Reconnected), ConnectionLost> {
         self.session.on_disconnected(&cause);
         let lost = Instant::now();
-        let (advice, retry_after) = cause.advice(self.settings.has_token_provider());
+        let (advice, retry_after) = cause.advice(self.settings.token_provider().is_some());
         let mut retry_in = match self.closing {
             Some(_) => None,
             None => self.backoff.next_delay(advice, retry_after, &mut rand::rng()),

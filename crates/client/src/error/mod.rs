@@ -2,13 +2,18 @@
 
 mod connect;
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use carillon_wire::{CloseCode, ErrorCode, broker_message::ErrorReply, code::Return, topic::NameError};
+use carillon_wire::{
+    CloseCode, ErrorCode,
+    broker_message::{Ended, ErrorReply},
+    code::Return,
+    topic::NameError,
+};
 
 pub use connect::ConnectError;
 
-/// The broker's answer to a request that it refused.
+/// What the broker refused, and why: a request, or a subscription that it had accepted before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({code}, {})", code.number())]
 pub struct Refusal {
@@ -34,6 +39,12 @@ impl From<&ErrorReply<'_>> for Refusal {
             message: reply.message.to_owned(),
             retry_after: reply.retry_after_ms.map(Duration::from_millis),
         }
+    }
+}
+
+impl From<&Ended<'_>> for Refusal {
+    fn from(ended: &Ended<'_>) -> Self {
+        Self { code: ended.code, message: ended.message.to_owned(), retry_after: None }
     }
 }
 
@@ -129,6 +140,24 @@ pub enum PublishError {
     /// The client has ended. The message was not sent.
     #[error("the message was not sent: {0}")]
     Ended(ConnectionLost),
+}
+
+/// Why the credentials of a live connection were not renewed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// The application's token provider failed.
+    #[error("no token to refresh the connection with: {0}")]
+    Token(Arc<dyn Error + Send + Sync>),
+    /// The application's token provider took longer than the connect timeout.
+    #[error("no token to refresh the connection with came within {timeout:?}")]
+    Timeout {
+        /// The connect timeout.
+        timeout: Duration,
+    },
+    /// The broker did not accept the token, because it is not valid or another subject's.
+    #[error("the broker refused to refresh the connection: {0}")]
+    Refused(Refusal),
 }
 
 /// Why there is no subscription.

@@ -14,6 +14,7 @@
 //! waits.
 
 mod outgoing;
+mod renewal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,13 +33,14 @@ use carillon_wire::{
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use self::{outgoing::Outgoing, table::Table};
+use self::{outgoing::Outgoing, renewal::Renewal, table::Table};
 use crate::{
     command::{Command, SubscriptionKey},
-    error::{ConnectionLost, PublishError, Refusal},
+    error::{ConnectionLost, PublishError, RefreshError, Refusal},
     message::{Message, Reconnected},
     observer::{Notice, Observer},
     publication::Ack,
+    token::{Token, TokenProvider},
 };
 
 /// While the application waits for a reply, a queue may grow to this many times its bound before reading stops, because the reply
@@ -80,6 +82,7 @@ enum Pending {
         index: usize,
     },
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
+    Refresh(Token),
 }
 
 /// See the module's page.
@@ -98,11 +101,14 @@ pub(crate) struct Session {
     /// The places in the send queue of what is being written.
     writing: Vec<OwnedSemaphorePermit>,
     last_id: u64,
+    /// Where new credentials come from when the old ones run out; none where the application has to see to it.
+    provider: Option<Arc<TokenProvider>>,
+    renewal: Renewal,
     observer: Arc<Observer>,
 }
 
 impl Session {
-    pub(crate) fn new(observer: Arc<Observer>) -> Self {
+    pub(crate) fn new(observer: Arc<Observer>, provider: Option<Arc<TokenProvider>>) -> Self {
         Self {
             is_connected: false,
             limits: Limits::default(),
@@ -113,6 +119,8 @@ impl Session {
             closing: None,
             writing: Vec::new(),
             last_id: 0,
+            provider,
+            renewal: Renewal::No,
             observer,
         }
     }
@@ -189,6 +197,12 @@ impl Session {
             BrokerMessage::Closing(Closing { code, reason, retry_after_ms }) => {
                 self.closing = Some((code, reason.to_owned(), retry_after_ms.map(Duration::from_millis)));
             }
+            BrokerMessage::Notice(notice) => self.on_notice(&notice),
+            BrokerMessage::Ended(ended) => {
+                // One that is not known crossed the request to end it.
+                let ids = self.table.ended(ended.subscription, Refusal::from(&ended)).unwrap_or_default();
+                self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
+            }
             other => tracing::debug!(?other, "passed over a message that this client does not use"),
         }
     }
@@ -208,6 +222,7 @@ impl Session {
             Some(Pending::Publish { reply, .. }) => drop(reply.send(Ok(Ack {}))),
             Some(Pending::Subscribe { key, index }) => self.table.accepted(key, index),
             Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
+            Some(Pending::Refresh(token)) => self.refreshed(token),
             None => {}
         }
     }
@@ -226,6 +241,7 @@ impl Session {
             }
             // Even a refusal says that the broker has seen what came before.
             Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
+            Some(Pending::Refresh(_)) => self.refresh_failed(RefreshError::Refused(refusal)),
             None => tracing::debug!(id = id.get(), %refusal, "a request that nobody waits for was refused"),
         }
     }
@@ -261,12 +277,18 @@ impl Session {
         self.heartbeat = None;
         self.closing = None;
         self.writing.clear();
+        self.renewal = Renewal::No;
+        if let (ConnectionLost::Closed { code: CloseCode::Unauthenticated, .. }, Some(provider)) =
+            (cause, &self.provider)
+        {
+            provider.forget();
+        }
         self.table.disconnected();
         for (_, pending) in self.pending.drain() {
             match pending {
                 Pending::Publish { reply, .. } => drop(reply.send(Err(PublishError::OutcomeUnknown(cause.clone())))),
                 Pending::Flush(reply) => drop(reply.send(Err(cause.clone()))),
-                Pending::Subscribe { .. } => {}
+                Pending::Subscribe { .. } | Pending::Refresh(_) => {}
             }
         }
         for outgoing in std::mem::take(&mut self.queue) {
@@ -274,7 +296,7 @@ impl Session {
                 Outgoing::Publish(_) => self.queue.push_back(outgoing),
                 // What it should confirm may have been lost.
                 Outgoing::Flush(reply) => drop(reply.send(Err(cause.clone()))),
-                Outgoing::Subscribe { .. } | Outgoing::Unsubscribe(_) => {}
+                Outgoing::Subscribe { .. } | Outgoing::Unsubscribe(_) | Outgoing::Refresh(_) => {}
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use carillon_wire::{
     ClientMessage, Id,
-    client_message::{Publish as WirePublish, Subscribe as WireSubscribe, Unsubscribe},
+    client_message::{Publish as WirePublish, Refresh, Subscribe as WireSubscribe, Unsubscribe},
 };
 use tokio::sync::oneshot;
 
@@ -12,6 +12,7 @@ use crate::{
     command::{Publish, SubscriptionKey},
     error::{ConnectionLost, PublishError, Refusal},
     observer::Notice,
+    token::Token,
 };
 
 /// A batch is not made larger than this, even if the broker would take it: more gains nothing and delays heartbeats.
@@ -28,12 +29,14 @@ pub(super) enum Outgoing {
     Subscribe { key: SubscriptionKey, index: usize },
     Unsubscribe(Id),
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
+    Refresh(Token),
 }
 
 impl Outgoing {
     fn encoded_bytes(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.encoded_bytes(),
+            Self::Refresh(token) => REQUEST_BYTES + token.0.len(),
             Self::Subscribe { .. } | Self::Unsubscribe(_) | Self::Flush(_) => REQUEST_BYTES,
         }
     }
@@ -69,6 +72,11 @@ impl Session {
                     let id = self.new_id();
                     ClientMessage::Ping(id).encode(out);
                     self.pending.insert(id, Pending::Flush(reply));
+                }
+                Some(Outgoing::Refresh(token)) => {
+                    let id = self.new_id();
+                    ClientMessage::Refresh(Refresh { id, token: &token.0 }).encode(out);
+                    self.pending.insert(id, Pending::Refresh(token));
                 }
                 None => break,
             }

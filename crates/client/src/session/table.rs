@@ -104,10 +104,27 @@ impl Table {
 
     /// The broker refused a subscribe request: the whole subscription ends. Returns what is to be unsubscribed.
     pub(super) fn refused(&mut self, key: SubscriptionKey, index: usize, refusal: Refusal) -> Vec<Id> {
+        self.stop(key, index, refusal, |pattern, refusal| Ended::Refused { pattern, refusal })
+    }
+
+    /// The broker ended what it had accepted: the whole subscription ends. Returns what is to be unsubscribed; `None` when
+    /// the subscription is not known.
+    pub(super) fn ended(&mut self, id: Id, refusal: Refusal) -> Option<Vec<Id>> {
+        let (key, index) = *self.ids.get(&id)?;
+        Some(self.stop(key, index, refusal, |pattern, refusal| Ended::ByBroker { pattern, refusal }))
+    }
+
+    /// Ends a subscription because of one of its patterns, of which the broker knows nothing any more.
+    fn stop(
+        &mut self,
+        key: SubscriptionKey,
+        index: usize,
+        refusal: Refusal,
+        how: impl FnOnce(String, Refusal) -> Ended,
+    ) -> Vec<Id> {
         let Some(mut entry) = self.entries.remove(&key) else { return Vec::new() };
         let pattern = match entry.patterns.get_mut(index) {
             Some(watched) => {
-                // The broker knows no subscription by this id.
                 watched.id.take().map(|id| self.ids.remove(&id));
                 watched.pattern.to_string()
             }
@@ -116,7 +133,7 @@ impl Table {
         let ids = self.forget(key, &entry);
         match entry.reply {
             Some(reply) => drop(reply.send(Err(SubscribeError::Refused { pattern, refusal }))),
-            None => entry.sink.push(Event::Ended(Ended::Refused { pattern, refusal })),
+            None => entry.sink.push(Event::Ended(how(pattern, refusal))),
         }
         ids
     }

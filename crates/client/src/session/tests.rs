@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use carillon_wire::{ClientMessage, Overflow, Pattern, PatternBuf, Topic, TopicBuf, headers::HeadersBuf};
+use carillon_wire::{
+    ClientMessage, Overflow, Pattern, PatternBuf, Topic, TopicBuf, broker_message::Ended, headers::HeadersBuf,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::{
     command::{Publish, Subscribe},
-    message::Event,
+    message::{Ended as EndedEvent, Event},
     subscription::Subscription,
 };
 
@@ -25,6 +27,8 @@ enum Step {
         refuses: bool,
     },
     Deliver(&'static str),
+    /// The broker ends one of the live subscriptions.
+    End(usize),
     Reconnect,
 }
 
@@ -34,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..8).prop_map(Step::Drop),
         6 => prop::bool::weighted(0.1).prop_map(|refuses| Step::Answer { refuses }),
         6 => select(&TOPICS).prop_map(Step::Deliver),
+        1 => (0_usize..8).prop_map(Step::End),
         1 => Just(Step::Reconnect),
     ]
 }
@@ -55,8 +60,8 @@ struct World {
     sender: crate::command::Commands,
     /// Requests that the broker has not answered: the id, and the pattern if it is a subscription.
     asked: VecDeque<(Id, Option<String>)>,
-    /// The broker's own view: live subscriptions by id.
-    live: BTreeMap<Id, String>,
+    /// The broker's own view: live subscriptions by id; the key says whose they are.
+    live: BTreeMap<Id, (SubscriptionKey, String)>,
     subscriptions: BTreeMap<SubscriptionKey, Modelled>,
     /// Which subscription a request is for, in the order in which the session must ask.
     last_key: SubscriptionKey,
@@ -66,7 +71,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (sender, commands) = mpsc::unbounded_channel();
-        let mut session = Session::new(Arc::default());
+        let mut session = Session::new(Arc::default(), None);
         session.on_connected(None);
         Self {
             session,
@@ -151,7 +156,7 @@ impl World {
             }
             check(&mut modelled);
         } else {
-            self.live.insert(id, pattern);
+            self.live.insert(id, (key, pattern));
             self.say(&BrokerMessage::Ok(id));
             let modelled = self.subscriptions.get_mut(&key).unwrap();
             modelled.patterns[position].1 = true;
@@ -162,9 +167,29 @@ impl World {
         }
     }
 
+    fn end(&mut self, nth: usize) {
+        let Some(id) = self.live.keys().nth(nth).copied() else { return };
+        let Some((key, ended)) = self.live.remove(&id) else { return };
+        self.say(&BrokerMessage::Ended(Ended { subscription: id, code: ErrorCode::Forbidden, message: "" }));
+        let mut modelled = self.subscriptions.remove(&key).unwrap();
+        for expected in modelled.expected.drain(..) {
+            assert_eq!(taken(&mut modelled.handle), Some(expected));
+        }
+        if modelled.is_held {
+            let event = modelled.handle.try_next();
+            let by_broker =
+                |pattern: &String, refusal: &Refusal| *pattern == ended && refusal.code == ErrorCode::Forbidden;
+            assert!(
+                matches!(&event, Some(Event::Ended(EndedEvent::ByBroker { pattern, refusal })) if by_broker(pattern, refusal)),
+                "{event:?}"
+            );
+        }
+        assert_eq!(taken(&mut modelled.handle), None);
+    }
+
     fn deliver(&mut self, topic: &str) {
         let topic = Topic::new(topic).unwrap();
-        if !self.live.values().any(|pattern| Pattern::new(pattern).unwrap().matches(topic)) {
+        if !self.live.values().any(|(_, pattern)| Pattern::new(pattern).unwrap().matches(topic)) {
             return;
         }
         self.delivered += 1;
@@ -196,17 +221,21 @@ impl World {
     }
 }
 
+/// The next event, as the model names it.
+fn taken(handle: &mut Subscription) -> Option<String> {
+    Some(match handle.try_next()? {
+        Event::Message(message) => String::from_utf8(message.payload().to_vec()).unwrap(),
+        Event::Reconnected(_) => "reconnected".to_owned(),
+        Event::Ended(_) => "ended".to_owned(),
+        other @ Event::Gap(_) => panic!("{other:?}"),
+    })
+}
+
 fn check(modelled: &mut Modelled) {
     for expected in modelled.expected.drain(..) {
-        let event = match modelled.handle.try_next() {
-            Some(Event::Message(message)) => String::from_utf8(message.payload().to_vec()).unwrap(),
-            Some(Event::Reconnected(_)) => "reconnected".to_owned(),
-            Some(Event::Ended(_)) => "ended".to_owned(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(event, expected);
+        assert_eq!(taken(&mut modelled.handle), Some(expected));
     }
-    assert!(modelled.handle.try_next().is_none());
+    assert_eq!(taken(&mut modelled.handle), None);
 }
 
 proptest! {
@@ -223,6 +252,7 @@ proptest! {
                 }
                 Step::Answer { refuses } => world.answer(refuses),
                 Step::Deliver(topic) => world.deliver(topic),
+                Step::End(nth) => world.end(nth),
                 Step::Reconnect => world.reconnect(),
             }
             world.exchange();
@@ -239,7 +269,7 @@ proptest! {
         sizes in vec(0_usize..3000, 1..50),
         max_message_bytes in 3100_u64..10_000,
     ) {
-        let mut session = Session::new(Arc::default());
+        let mut session = Session::new(Arc::default(), None);
         session.on_connected(None);
         session.limits.max_message_bytes = max_message_bytes;
         for (number, size) in sizes.iter().enumerate() {
@@ -271,7 +301,7 @@ proptest! {
 
     #[test]
     fn whatever_a_broker_sends_does_not_panic(bytes in vec(any::<u8>(), 0..200)) {
-        let mut session = Session::new(Arc::default());
+        let mut session = Session::new(Arc::default(), None);
         session.on_connected(None);
         let _ = session.on_frame(&bytes.into());
     }

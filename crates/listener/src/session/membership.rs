@@ -13,6 +13,9 @@ use crate::{
 /// How long before its credentials run out a client is told; half of their time where that is shorter.
 const NOTICE: Duration = Duration::from_secs(30);
 
+/// By how much new credentials must last longer for the client to be told again.
+const LEAST_GAIN: Duration = Duration::from_secs(1);
+
 /// Who is connected.
 #[derive(Debug)]
 pub(crate) struct Membership {
@@ -53,7 +56,14 @@ impl Membership {
 
     /// Takes new credentials of the same subject.
     pub(crate) fn refresh(&mut self, presented: &str, gate: &Gate, moment: Moment) -> Result<(), Refused> {
+        let told_before = self.term.filter(|term| term.notice.is_none()).map(|term| term.ends);
         *self = Self::new(gate.refresh(&self.admitted, presented, moment.unix_s())?, moment);
+        // Credentials that gain no time are no reason to ask for others again and again.
+        if let (Some(term), Some(told_before)) = (&mut self.term, told_before)
+            && term.ends < told_before + LEAST_GAIN
+        {
+            term.notice = None;
+        }
         Ok(())
     }
 

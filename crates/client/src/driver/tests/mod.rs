@@ -1,5 +1,6 @@
 //! A whole client against a scripted broker, in memory and with a paused clock: waits take no time, and their length is exact.
 
+mod credentials;
 mod peer;
 mod publish;
 mod reconnect;
@@ -15,12 +16,13 @@ use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle};
 use self::peer::Peer;
 use crate::{
     backoff::ReconnectPolicy,
-    builder::{Settings, TokenSource},
+    builder::Settings,
     client::Client,
     connection::{Deadline, dial::Dial},
     endpoint::Endpoint,
     error::ConnectError,
     observer::{Notice, NoticeHandler},
+    token::TokenSource,
 };
 
 /// Larger than anything that a test sends, unless it wants the pipe to be full.

@@ -32,6 +32,10 @@ pub(super) enum Said {
     },
     HeartbeatReply(u64),
     Flush(u64),
+    Refresh {
+        id: u64,
+        token: String,
+    },
     Pong(Vec<u8>),
     Close(u16),
     /// The stream ended without a close frame.
@@ -197,6 +201,7 @@ fn said(message: ClientMessage<'_>) -> Said {
         ClientMessage::Unsubscribe(m) => Said::Unsubscribe { subscription: m.subscription.get() },
         ClientMessage::HeartbeatReply(number) => Said::HeartbeatReply(number.get()),
         ClientMessage::Ping(id) => Said::Flush(id.get()),
+        ClientMessage::Refresh(m) => Said::Refresh { id: m.id.get(), token: m.token.to_owned() },
         other => panic!("{other:?}"),
     }
 }

@@ -268,10 +268,10 @@ async fn attempts_end_when_the_policy_says_so() {
 #[tokio::test(start_paused = true)]
 async fn each_connection_gets_a_fresh_token_even_when_the_old_one_ran_out() {
     let count = AtomicU32::new(0);
-    let token = TokenSource::Provider(Box::new(move || {
+    let token = TokenSource::provider(move || {
         let number = count.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move { Ok(format!("token {number}")) })
-    }));
+        async move { Ok(format!("token {number}")) }
+    });
     let (mut broker, client) = start_with(Settings { token: Some(token), ..settings() }, None);
     let (mut peer, token) = Peer::welcome(broker.stream().await).await;
     assert_eq!(token.as_deref(), Some("token 0"));
@@ -279,6 +279,40 @@ async fn each_connection_gets_a_fresh_token_even_when_the_old_one_ran_out() {
     let (_peer, token) = Peer::welcome(broker.stream().await).await;
     assert_eq!(token.as_deref(), Some("token 1"));
     client.await.unwrap().unwrap();
+}
+
+/// Dials like `Wire`, but does not trust the certificate at the second attempt.
+struct MistrustsOnce {
+    wire: Wire,
+    dials: AtomicU32,
+}
+
+impl Dial for MistrustsOnce {
+    type Io = DuplexStream;
+
+    async fn dial(&self, deadline: Deadline) -> Result<DuplexStream, ConnectError> {
+        if self.dials.fetch_add(1, Ordering::Relaxed) != 1 {
+            return self.wire.dial(deadline).await;
+        }
+        let mistrust = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        Err(ConnectError::Tls { address: "broker.test:443".to_owned(), source: std::io::Error::other(mistrust) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_client_returns_when_a_certificate_was_mended() {
+    let notices = Arc::new(Notices::default());
+    let (ends, incoming) = mpsc::unbounded_channel();
+    let dialer = MistrustsOnce { wire: Wire { ends }, dials: AtomicU32::new(0) };
+    let client = tokio::spawn(Client::start(dialer, settings(), Some(notices.handler())));
+    let mut broker = Broker { ends: incoming };
+    let peer = broker.welcome().await;
+    let _client = client.await.unwrap().unwrap();
+    drop(peer);
+    broker.welcome().await;
+    let story = notices.take();
+    let Some(Notice::ReconnectFailed { error, retry_in: Some(_) }) = story.get(1) else { panic!("{story:?}") };
+    assert!(error.to_string().contains("as CA file"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,12 +198,10 @@ async fn anything_else_instead_of_a_welcome_is_no_broker() {
 #[tokio::test(start_paused = true)]
 async fn a_token_provider_that_hangs_or_fails_does_not_hang_the_client() {
     let provider = |f: fn() -> Result<String, Box<dyn std::error::Error + Send + Sync>>, wait: u64| {
-        TokenSource::Provider(Box::new(move || {
-            Box::pin(async move {
-                tokio::time::sleep(Duration::from_secs(wait)).await;
-                f()
-            })
-        }))
+        TokenSource::provider(move || async move {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            f()
+        })
     };
     let failing = Settings { token: Some(provider(|| Err("no vault".into()), 0)), ..settings() };
     let error = start_with(failing, None).1.await.unwrap().unwrap_err();
