@@ -49,7 +49,7 @@ fn mismatched_certificate_and_key_stop_the_start() {
     let others = DevCertificates::make(other.path(), &[], SystemTime::now()).unwrap();
     let output = carillon(home.path())
         .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .env("CARILLON__ACCESS__ANONYMOUS", "true")
+        .env("CARILLON__ACCESS__FILE", "access.toml")
         .env("CARILLON__TLS__CERTIFICATE", &files.certificate)
         .env("CARILLON__TLS__KEY", &others.key)
         .output()

@@ -8,7 +8,6 @@ use std::{
 };
 
 use carillon_client::{Client, ClientBuilder, ConnectError, ReconnectPolicy};
-use clap::builder::{StringValueParser, TypedValueParser};
 use hyper::Uri;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, fail};
@@ -30,8 +29,8 @@ pub(super) struct Connection {
     /// else the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Token to connect with; better given in the environment, where other users cannot see it
-    #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = StringValueParser::new().map(Secret::new))]
+    /// Token or API key to connect with; better given in the environment, where other users cannot see it
+    #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = super::secret())]
     token: Option<Secret>,
     /// Give up after this long, with exit status 124
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -1,18 +1,28 @@
 //! The commands. Each has a module with its arguments and what it does.
 
 pub mod certs;
+pub mod check_access;
 mod connection;
+pub mod key;
 pub mod publish;
 pub mod serve;
 pub mod subscribe;
+pub mod token;
 pub mod version;
 
 use std::{fmt, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use carillon_wire::PatternBuf;
+use clap::{
+    Parser, Subcommand,
+    builder::{StringValueParser, TypedValueParser},
+};
 use rustls::crypto::aws_lc_rs;
 
-use crate::{config::LogFormat, logging};
+use crate::{
+    config::{LogFormat, Secret},
+    logging,
+};
 
 /// It could not be done.
 pub const EXIT_FAILURE: u8 = 1;
@@ -50,6 +60,12 @@ enum Command {
     Sub(subscribe::Args),
     /// Make and look into certificates
     Certs(certs::Args),
+    /// Make tokens for development, and look into tokens
+    Token(token::Args),
+    /// Make API keys for services
+    Key(key::Args),
+    /// Tell whether somebody may do something, and by which rule
+    CheckAccess(check_access::Args),
     /// Print version and protocol
     Version,
 }
@@ -67,6 +83,9 @@ pub fn main() -> ExitCode {
     match command {
         Command::Certs(args) => certs::run(args),
         Command::Version => version::run(),
+        Command::Token(args) => token::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::CheckAccess(args) => check_access::run(&args),
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
@@ -84,4 +103,21 @@ fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
 fn fail(code: u8, error: &dyn fmt::Display) -> ExitCode {
     eprintln!("carillon: {error}");
     ExitCode::from(code)
+}
+
+/// An argument that is not shown, not even by `Debug`.
+fn secret() -> impl TypedValueParser<Value = Secret> {
+    StringValueParser::new().map(Secret::new)
+}
+
+/// `NAME=VALUE`, for a claim.
+fn claim(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a claim is written NAME=VALUE".to_owned()),
+    }
+}
+
+fn pattern(text: &str) -> Result<PatternBuf, String> {
+    PatternBuf::new(text).map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@ use carillon_listener::settings::{Deadlines, Limits};
 use figment::Figment;
 use tracing_subscriber::EnvFilter;
 
-use super::{Admin, Config, Problem};
+use super::{Access, Admin, Config, DEV_ORIGIN, Problem};
 
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
@@ -35,11 +35,14 @@ pub(super) fn check(config: &Config, figment: &Figment, dev: bool) -> Vec<Proble
             format!("{error}; allowed: off, error, warn, info, debug, trace, or a list as in \"info,carillon_listener=debug\""),
         );
     }
-    checker.require("access.anonymous", config.access.anonymous, || {
-        "nobody could connect: this version knows no credentials yet, and connecting without any is not allowed. To let \
-         everybody in who reaches the address, set it to true; to try the broker on this machine, use `carillon serve --dev`"
-            .to_owned()
-    });
+    check_access(&mut checker, &config.access);
+    checker.problems
+}
+
+/// Every problem with `[access]` alone, for commands that need nothing else.
+pub(super) fn check_access_alone(access: &Access, figment: &Figment) -> Vec<Problem> {
+    let mut checker = Checker { figment, problems: Vec::new() };
+    check_access(&mut checker, access);
     checker.problems
 }
 
@@ -49,9 +52,13 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// Where the value of a key comes from.
+    fn origin(&self, key: &str) -> String {
+        self.figment.find_metadata(key).map_or_else(|| "default".to_owned(), |found| found.name.to_string())
+    }
+
     fn fail(&mut self, key: &str, message: String) {
-        let origin =
-            self.figment.find_metadata(key).map_or_else(|| "default".to_owned(), |found| found.name.to_string());
+        let origin = self.origin(key);
         self.problems.push(Problem::new(key.to_owned(), origin, message));
     }
 
@@ -210,5 +217,29 @@ fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {
     }
     checker.require("deadlines.return_spread_seconds", deadlines.return_spread <= LONGEST_DEADLINE, || {
         format!("found {}, allowed: 0 to 86400", deadlines.return_spread.as_secs_f64())
+    });
+}
+
+fn check_access(checker: &mut Checker<'_>, access: &Access) {
+    checker.require("access.file", access.anonymous || access.file.is_some(), || {
+        "nobody could connect. Name a file that says whose tokens and which services are let in, and what they may do \
+         (deploy/access.example.toml is one); or set access.anonymous to true, and give everybody who reaches the address \
+         the access.anonymous_roles; to try the broker on this machine, use `carillon serve --dev`"
+            .to_owned()
+    });
+    let roles = &access.anonymous_roles;
+    checker.require("access.anonymous_roles", !access.anonymous || !roles.is_empty(), || {
+        "access.anonymous lets everybody in, and without a role they could do nothing; name a role of access.file"
+            .to_owned()
+    });
+    // What `--dev` gives is built in.
+    if checker.origin("access.anonymous_roles") == DEV_ORIGIN {
+        return;
+    }
+    for role in roles.iter().filter(|role| role.starts_with('$')) {
+        checker.fail("access.anonymous_roles", format!("found {role:?}; no role of access.file starts with `$`"));
+    }
+    checker.require("access.file", !access.anonymous || roles.is_empty() || access.file.is_some(), || {
+        format!("it is needed, because access.anonymous_roles names roles ({}), which stand there", roles.join(", "))
     });
 }

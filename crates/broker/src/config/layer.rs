@@ -3,17 +3,16 @@
 //! Serde stops at the first error. So each value is tried alone, over the defaults: then every unknown key and every
 //! value of a wrong type is found, and serde's types stay the only schema.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
     error::{Actual, Kind},
-    providers::{Format, Toml},
     util::nest,
     value::{Dict, Map, Value},
 };
 
-use super::{Config, ConfigError, Problem, VARIABLE_PREFIX};
+use super::{Config, ConfigError, Problem, VARIABLE_PREFIX, read_toml};
 
 /// Values from one place, which is named in every error about them.
 #[derive(Debug, Clone)]
@@ -33,11 +32,7 @@ impl Layer {
     }
 
     pub(super) fn of_file(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-        let keys = Toml::from_str(&text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
-        Ok(Self::new(format!("file {}", path.display()), keys))
+        Ok(Self::new(format!("file {}", path.display()), read_toml(path)?))
     }
 
     /// What a variable says. Its text is read as a number, a list and so on, unless only the text itself fits the key: a

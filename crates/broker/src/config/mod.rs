@@ -7,6 +7,7 @@
 //! [`load`] is the way in; [`Config`] is what comes out.
 
 mod check;
+mod document;
 mod layer;
 mod problem;
 mod sections;
@@ -14,17 +15,22 @@ mod sections;
 use std::path::PathBuf;
 
 use carillon_listener::settings::Settings;
-use figment::value::{Dict, Value};
+use figment::{
+    Figment,
+    value::{Dict, Value},
+};
 
-pub(crate) use self::check::check_token;
 use self::layer::{Layer, Schema};
+pub(crate) use self::{check::check_token, document::read_toml};
 pub use self::{
     problem::{ConfigError, Problem},
-    sections::{Access, Admin, Config, Listen, Log, LogFormat, Secret, Shards, Tls},
+    sections::{Access, Admin, Config, DEV_ROLE, Listen, Log, LogFormat, Secret, Shards, Tls},
 };
 
 /// Ahead of each environment variable's section and key.
 pub const VARIABLE_PREFIX: &str = "CARILLON__";
+/// How errors name what `--dev` implies.
+const DEV_ORIGIN: &str = "flag --dev";
 
 /// Where values come from.
 #[derive(Debug, Clone, Default)]
@@ -111,8 +117,24 @@ pub fn process_variables() -> Result<Vec<(String, String)>, ConfigError> {
 
 /// Reads and checks the configuration.
 ///
-/// Fails with every problem there is, except that a file which cannot be read or is no TOML is told alone.
+/// Fails with every problem there is, except that a file which cannot be read or is no TOML is told alone. The files that
+/// the configuration names are read by those who need them.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let (config, figment) = read(sources)?;
+    let problems = check::check(&config, &figment, sources.dev.is_some());
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+}
+
+/// Reads the configuration for its `[access]`, and checks the values of that section alone: for commands that answer
+/// questions about access, also where the rest is not complete yet.
+pub fn load_access(sources: &Sources) -> Result<Access, ConfigError> {
+    let (config, figment) = read(sources)?;
+    let problems = check::check_access_alone(&config.access, &figment);
+    if problems.is_empty() { Ok(config.access) } else { Err(ConfigError::Problems(problems)) }
+}
+
+/// Puts all sources together. Keys and types are right then; whether values make sense is another question.
+fn read(sources: &Sources) -> Result<(Config, Figment), ConfigError> {
     let schema = Schema::new()?;
     let mut problems = Vec::new();
     let mut figment = schema.defaults();
@@ -124,9 +146,8 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         problems.dedup();
         return Err(ConfigError::Problems(problems));
     }
-    let config: Config = figment.extract().map_err(ConfigError::internal)?;
-    let problems = check::check(&config, &figment, sources.dev.is_some());
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+    let config = figment.extract().map_err(ConfigError::internal)?;
+    Ok((config, figment))
 }
 
 fn layers(sources: &Sources, schema: &Schema, problems: &mut Vec<Problem>) -> Result<Vec<Layer>, ConfigError> {
@@ -158,11 +179,11 @@ fn dev_layer(files: &DevFiles) -> Result<Layer, ConfigError> {
     };
     let path = |path: &PathBuf| Value::serialize(path).map_err(ConfigError::internal);
     let keys = Dict::from([
-        ("access".to_owned(), section(vec![("anonymous", true.into())])),
+        ("access".to_owned(), section(vec![("anonymous", true.into()), ("anonymous_roles", vec![DEV_ROLE].into())])),
         ("origins".to_owned(), section(vec![("allow_loopback", true.into())])),
         ("tls".to_owned(), section(vec![("certificate", path(&files.certificate)?), ("key", path(&files.key)?)])),
     ]);
-    Ok(Layer::new("flag --dev".to_owned(), keys))
+    Ok(Layer::new(DEV_ORIGIN.to_owned(), keys))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(key: String, origin: String, message: String) -> Self {
+    pub(crate) fn new(key: String, origin: String, message: String) -> Self {
         Self { key, origin, message }
     }
 }

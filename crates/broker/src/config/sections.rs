@@ -49,7 +49,7 @@ impl Default for Config {
             limits: Limits::default(),
             deadlines: Deadlines::default(),
             log: Log { format: LogFormat::Auto, level: "info".to_owned() },
-            access: Access { anonymous: false },
+            access: Access::default(),
         }
     }
 }
@@ -181,13 +181,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[access]`: who may connect.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `[access]`: who may connect, and where it stands what they may do. [`crate::access`] reads the files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section, [access]")]
 pub struct Access {
+    /// The access file: roles, issuers of tokens, services.
+    pub file: Option<PathBuf>,
+    /// The list of revocations.
+    pub revocations: Option<PathBuf>,
     /// Whether clients may connect without credentials.
     pub anonymous: bool,
+    /// The roles of those who do, out of the access file; with `--dev` it is [`DEV_ROLE`] unless others are configured.
+    pub anonymous_roles: Vec<String>,
 }
+
+/// The built-in role that may do everything. Only `--dev` gives it; no file can name it, and no token.
+pub const DEV_ROLE: &str = "$dev";
 
 /// Text that no log and no error may show.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

@@ -8,7 +8,7 @@ const WHOLE: &str = r#"
     certificate = "cert.pem"
     key = "key.pem"
     [access]
-    anonymous = true
+    file = "access.toml"
 "#;
 
 /// The example, which is the manual.
@@ -90,8 +90,8 @@ fn example_with_its_commented_keys_is_understood() {
         .fold(String::new(), |text, line| text + line + "\n");
     let told = problems(&file(&everything));
     let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
-    // Both ways to give the token are shown, and anonymous is false as it is by default.
-    assert_eq!(keys, ["admin.token_file", "access.anonymous"], "{told:#?}");
+    // Both ways to give the token are shown.
+    assert_eq!(keys, ["admin.token_file"], "{told:#?}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn defaults_alone_do_not_start() {
     let given = Given { sources: Sources::default(), _directory: tempfile::tempdir().unwrap() };
     let told = problems(&given);
     let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
-    assert_eq!(keys, ["tls.certificate", "tls.key", "access.anonymous"]);
+    assert_eq!(keys, ["tls.certificate", "tls.key", "access.file"]);
     assert!(told.iter().all(|problem| problem.origin == "default" && problem.message.contains("serve --dev")));
 }
 
@@ -272,6 +272,7 @@ fn dev_opens_loopback_and_nothing_else() {
     let given = Given { sources: Sources::default(), _directory: tempfile::tempdir().unwrap() };
     let config = load(&with_dev(given).sources).unwrap();
     assert!(config.access.anonymous && config.origins.allow_loopback);
+    assert_eq!(config.access.anonymous_roles, [DEV_ROLE]);
     assert_eq!(config.tls.certificate.as_deref(), Some("dev.pem".as_ref()));
 
     let mut given = with_dev(file(""));
@@ -285,5 +286,42 @@ fn file_goes_over_dev() {
     let config = load(&with_dev(file("[tls]\ncertificate = \"own.pem\"\nkey = \"own-key.pem\"\n")).sources).unwrap();
     assert_eq!(config.tls.certificate.as_deref(), Some("own.pem".as_ref()));
     let told = problem(&with_dev(file("[access]\nanonymous = false\n")));
-    assert!(told.starts_with("access.anonymous (file "), "{told}");
+    assert!(told.starts_with("access.file (default): nobody could connect"), "{told}");
+    let own = "[access]\nfile = \"a.toml\"\nanonymous_roles = [\"guest\"]\n";
+    let config = load(&with_dev(file(own)).sources).unwrap();
+    assert!(config.access.anonymous);
+    assert_eq!(config.access.anonymous_roles, ["guest"]);
+}
+
+#[test]
+fn anonymous_needs_roles_of_a_file() {
+    let tls = "[tls]\ncertificate = \"c\"\nkey = \"k\"\n[access]\nanonymous = true\n";
+    let told = problem(&file(tls));
+    assert!(told.starts_with("access.anonymous_roles (default): "), "{told}");
+    assert!(told.contains("name a role of access.file"), "{told}");
+    let told = problem(&file(&format!("{tls}anonymous_roles = [\"guest\", \"reader\"]\n")));
+    assert!(told.starts_with("access.file (default): it is needed") && told.contains("guest, reader"), "{told}");
+    load(&file(&format!("{tls}anonymous_roles = [\"guest\"]\nfile = \"access.toml\"\n")).sources).unwrap();
+}
+
+#[test]
+fn built_in_role_of_dev_cannot_be_configured() {
+    let given = file(&format!("{WHOLE}anonymous = true\nanonymous_roles = [\"{DEV_ROLE}\"]\n"));
+    let told = problem(&given);
+    assert!(told.starts_with("access.anonymous_roles (file ") && told.contains("\"$dev\""), "{told}");
+}
+
+#[test]
+fn access_alone_asks_for_nothing_else() {
+    let access = load_access(&file("[access]\nfile = \"access.toml\"\n").sources).unwrap();
+    assert_eq!(access.file.as_deref(), Some("access.toml".as_ref()));
+    let ConfigError::Problems(told) = load_access(&file("").sources).unwrap_err() else { panic!("no problems") };
+    assert_eq!(told.len(), 1);
+    assert!(load_access(&file("[limits]\nouch = 1\n").sources).is_err());
+}
+
+#[test]
+fn syntax_error_shows_nothing_of_the_line() {
+    let told = load(&file("[admin]\n\ntoken = \"hunter2-hunter2-hunter2\n").sources).unwrap_err().to_string();
+    assert!(told.contains("line 3, column ") && !told.contains("hunter2"), "{told}");
 }

@@ -56,9 +56,20 @@ impl Broker {
     }
 
     /// Starts it by a command that takes the arguments of `carillon`.
-    pub fn start_command(mut command: Command, listen: &str) -> Self {
+    pub fn start_command(command: Command, listen: &str) -> Self {
+        Self::serve(command, &["--dev", "--listen", listen])
+    }
+
+    /// Starts it with a configuration, on free ports.
+    pub fn start_configured(home: &Path, config: &Path) -> Self {
+        Self::serve(carillon(home), &["--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"])
+    }
+
+    fn serve(mut command: Command, args: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--dev", "--listen", listen, "--admin", "127.0.0.1:0", "--shards", "1"])
+            .arg("serve")
+            .args(args)
+            .args(["--admin", "127.0.0.1:0", "--shards", "1"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,8 +1,9 @@
 //! `carillon serve`: a broker, from its configuration to its last byte.
 //!
-//! 1. Read and check the configuration; then certificates, key and token. What is wrong with them is exit status 2.
+//! 1. Read and check the configuration; then certificates, key and token, and who may do what. What is wrong with them
+//!    is exit status 2.
 //! 2. Bind: the admin listener first, so that `/readyz` can tell that the rest is starting, then the door.
-//! 3. Serve until a signal: SIGHUP reads certificates again, SIGTERM and SIGINT drain.
+//! 3. Serve until a signal: SIGHUP reads certificates and access rules again, SIGTERM and SIGINT drain.
 //! 4. Drain: take no new connections, tell clients when to come back, flush, within the deadline. A second signal leaves
 //!    at once.
 

@@ -1,7 +1,6 @@
 //! Puts a broker together from its configuration.
 
 use std::{
-    collections::BTreeMap,
     fs::DirBuilder,
     io,
     net::SocketAddr,
@@ -12,22 +11,19 @@ use std::{
     time::SystemTime,
 };
 
-use carillon_access::{
-    Identity, Policy, Source,
-    permissions::{Role, Rules as Patterns},
-};
 use carillon_listener::{
     Gate, Listener,
     gate::Rules,
-    tls::{CertificateError, Tls, TlsError},
+    tls::{Tls, TlsError},
 };
 use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
 use tokio::sync::oneshot;
 
 use crate::{
+    access,
     admin::{self, AdminListener, NotReady, Readiness},
     certs::{self, DevCertificates, MakeError},
-    config::{Admin, Config, Secret, check_token},
+    config::{Access, Admin, Config, ConfigError, Secret, check_token},
     dev::dev_dir,
 };
 
@@ -43,6 +39,8 @@ pub(super) enum StartError {
     #[error("admin.token_file {}: {message}", path.display())]
     TokenFile { path: PathBuf, message: String },
     #[error(transparent)]
+    Access(#[from] ConfigError),
+    #[error(transparent)]
     Metrics(#[from] ExportError),
     #[error(transparent)]
     Admin(#[from] admin::StartError),
@@ -53,7 +51,7 @@ pub(super) enum StartError {
 impl StartError {
     /// Whether the configuration, or a file that it names, is at fault.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::Tls { .. } | Self::TokenFile { .. } | Self::DataDir { .. })
+        matches!(self, Self::Tls { .. } | Self::TokenFile { .. } | Self::DataDir { .. } | Self::Access(_))
     }
 }
 
@@ -65,6 +63,9 @@ pub(super) struct Broker {
     metrics: Arc<BrokerMetrics>,
     tls: Tls,
     admin_tls: Option<Tls>,
+    /// Where the files are that are read again.
+    config: Config,
+    gate: Arc<Gate>,
 }
 
 impl Broker {
@@ -74,6 +75,7 @@ impl Broker {
             use_data_dir(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
         }
         let (tls, admin_tls, token) = (client_tls(config)?, admin_tls(&config.admin)?, admin_token(&config.admin)?);
+        let gate = Arc::new(Gate::new(access_rules(&config.access)?));
 
         let settings = config.settings();
         let metrics = Arc::new(BrokerMetrics::new(env!("CARGO_PKG_VERSION"), config.limits_by_name()));
@@ -84,9 +86,9 @@ impl Broker {
 
         let admin = admin::Settings { tls: admin_tls.clone(), token, ..admin::Settings::new(config.admin.address) };
         let admin = AdminListener::start(admin, exporter, Arc::clone(&readiness))?;
-        let listener = Listener::start(settings, &tls, &gate(config), Arc::clone(&metrics), &shards)?;
+        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&metrics), &shards)?;
         readiness.clear(NotReady::Starting);
-        Ok(Self { listener, admin, readiness, metrics, tls, admin_tls })
+        Ok(Self { listener, admin, readiness, metrics, tls, admin_tls, config: config.clone(), gate })
     }
 
     /// Where clients connect, with the port that was taken.
@@ -104,25 +106,35 @@ impl Broker {
         self.admin.offer_watch(self.address());
     }
 
-    /// Reads certificates and keys again, for new connections. Broken files leave the old ones in use.
+    /// Reads certificates with their keys, the access file with its keys, and the revocations again. Either all of it is
+    /// good and holds from now on, for those who are connected too, or all stays as it was.
     pub(super) fn reload(&self) {
-        let all = || -> Result<(), CertificateError> {
-            self.tls.reload()?;
-            self.admin_tls.as_ref().map_or(Ok(()), Tls::reload)
-        };
-        let read = all();
+        let read = self.read_again();
         note_certificate_end(&self.metrics, &self.tls);
         // Counted before it is told, so that whoever reads the log finds the count.
         match read {
-            Ok(()) => {
+            Ok(rules) => {
+                self.gate.replace(rules);
                 self.metrics.config_reloads.of(ReloadResult::Ok).inc();
-                tracing::info!("certificates and keys were read again");
+                tracing::info!("certificates, keys, access rules and revocations were read again");
             }
             Err(error) => {
                 self.metrics.config_reloads.of(ReloadResult::Failed).inc();
-                tracing::error!(%error, "certificate and key could not be read again; the old ones stay in use");
+                tracing::error!(%error, "not everything could be read again; the old ones stay in use");
             }
         }
+    }
+
+    /// Whatever can fail comes before what cannot be taken back.
+    fn read_again(&self) -> Result<Rules, StartError> {
+        let rules = access_rules(&self.config.access)?;
+        let wrong = |section| move |error: TlsError| StartError::Tls { section, source: Box::new(error) };
+        admin_tls(&self.config.admin)?;
+        self.tls.reload().map_err(TlsError::from).map_err(wrong("tls"))?;
+        if let Some(tls) = &self.admin_tls {
+            tls.reload().map_err(TlsError::from).map_err(wrong("admin"))?;
+        }
+        Ok(rules)
     }
 
     /// Takes no new connections, tells clients when to come back, and flushes, within the configured deadline. The admin
@@ -184,30 +196,18 @@ fn admin_token(admin: &Admin) -> Result<Option<Secret>, StartError> {
     Ok(Some(Secret::new(token)))
 }
 
+/// Reads who may do what, and logs what should be looked at.
+fn access_rules(access: &Access) -> Result<Rules, ConfigError> {
+    let loaded = access::load(access)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded.rules)
+}
+
 fn note_certificate_end(metrics: &BrokerMetrics, tls: &Tls) {
     let chain = tls.chain();
     let summary = chain.first().and_then(|certificate| certs::summarize(certificate, 1).ok());
     let seconds = summary.map_or(0, |summary| summary.not_after_seconds());
     metrics.certificate_not_after_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
-}
-
-/// Everybody may do everything, where the configuration lets everybody in.
-fn gate(config: &Config) -> Arc<Gate> {
-    const EVERYTHING: &str = "everything";
-    let all = Patterns { allow: vec![">".to_owned()], deny: Vec::new() };
-    let role = Role { publish: all.clone(), subscribe: all.clone(), history: all.clone(), presence: all };
-    let anonymous = Identity {
-        subject: "anonymous".to_owned(),
-        source: Source::Anonymous,
-        roles: vec![EVERYTHING.to_owned()],
-        claims: BTreeMap::new(),
-        own: None,
-        token_id: None,
-        issued_at_s: None,
-        expires_at_s: None,
-    };
-    let anonymous = config.access.anonymous.then_some(anonymous);
-    // The role is the one above, so it compiles.
-    let policy = Policy::new([(EVERYTHING.to_owned(), role)]).unwrap_or_default();
-    Arc::new(Gate::new(Rules { anonymous, policy, ..Rules::default() }))
 }

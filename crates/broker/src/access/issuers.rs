@@ -1,0 +1,190 @@
+//! `[[issuers]]`: whose tokens are believed.
+
+use std::path::Path;
+
+use carillon_access::identity::{
+    Algorithm, IssuerConfig, IssuerKeys, Key, Verifier,
+    limits::{MAX_CANDIDATES, MAX_LEEWAY_S},
+};
+
+use super::{
+    file::{Entry, IssuerEntry},
+    key_file,
+    report::Report,
+    roles::Roles,
+};
+
+/// An issuer, and the keys of its JWKS document if it has one.
+struct Issuer {
+    config: IssuerConfig,
+    published: Option<Vec<Key>>,
+}
+
+/// The issuers, each checked alone and then all together. Relative paths start at `directory`.
+pub(super) fn verifier(
+    entries: Vec<Entry<IssuerEntry>>,
+    directory: &Path,
+    roles: &Roles,
+    report: &mut Report,
+) -> Verifier {
+    let before = report.problems();
+    let template_claims = roles.claims();
+    let mut issuers = Vec::new();
+    for Entry { label, value } in entries {
+        let before = report.problems();
+        let Some(issuer) = issuer(&label, value, directory, &template_claims, report) else { continue };
+        if report.problems() > before {
+            continue;
+        }
+        if let Err(error) = Verifier::new(vec![issuer.config.clone()]) {
+            report.problem(&label, error);
+        }
+        issuers.push(issuer);
+    }
+    let configs = issuers.iter().map(|issuer| issuer.config.clone()).collect();
+    let mut verifier = match Verifier::new(configs) {
+        Ok(verifier) => verifier,
+        Err(error) => {
+            // What is wrong with one alone has been told.
+            if report.problems() == before {
+                report.problem("issuers", error);
+            }
+            return Verifier::default();
+        }
+    };
+    for Issuer { config, published } in issuers {
+        if let Some(keys) = published
+            && let Err(error) = verifier.set_keys(&config.issuer, keys.into())
+        {
+            report.problem("issuers", error);
+        }
+    }
+    verifier
+}
+
+fn issuer(
+    label: &str,
+    entry: IssuerEntry,
+    directory: &Path,
+    template_claims: &[String],
+    report: &mut Report,
+) -> Option<Issuer> {
+    let algorithms = algorithms(label, &entry.algorithms, report);
+    if let Some(leeway_s) = entry.leeway_seconds.filter(|leeway_s| *leeway_s > MAX_LEEWAY_S) {
+        report.problem(
+            format!("{label}.leeway_seconds"),
+            format!("found {leeway_s}, allowed: 0 to {MAX_LEEWAY_S}; a clock that is further off has to be set"),
+        );
+    }
+    let (keys, published) = keys(label, &entry, &algorithms, directory, report)?;
+    let audiences: Vec<_> = entry.audiences.iter().map(String::as_str).collect();
+    let mut config = IssuerConfig::new(&entry.issuer, &algorithms, &audiences, keys);
+    template_claims.clone_into(&mut config.template_claims);
+    config.required_claims = entry.required_claims;
+    if let Some(leeway_s) = entry.leeway_seconds {
+        config.leeway_s = leeway_s;
+    }
+    if let Some(claim) = entry.roles_claim {
+        config.roles_claim = claim;
+    }
+    Some(Issuer { config, published })
+}
+
+fn algorithms(label: &str, names: &[String], report: &mut Report) -> Vec<Algorithm> {
+    let mut algorithms = Vec::new();
+    for name in names {
+        match name.parse::<Algorithm>() {
+            Ok(algorithm) if algorithms.contains(&algorithm) => {}
+            Ok(algorithm) => algorithms.push(algorithm),
+            Err(error) => report.problem(format!("{label}.algorithms"), format!("found {name:?}: {error}")),
+        }
+    }
+    algorithms
+}
+
+/// The keys, from files of their own or from one document.
+fn keys(
+    label: &str,
+    entry: &IssuerEntry,
+    algorithms: &[Algorithm],
+    directory: &Path,
+    report: &mut Report,
+) -> Option<(IssuerKeys, Option<Vec<Key>>)> {
+    if entry.jwks_url.is_some() {
+        report.problem(
+            format!("{label}.jwks_url"),
+            "this version fetches no keys; save the document to a file, name it in jwks_file, and send SIGHUP when it has \
+             changed",
+        );
+        return None;
+    }
+    match (entry.key_files.is_empty(), &entry.jwks_file) {
+        (false, None) => Some((IssuerKeys::Fixed(from_files(label, entry, algorithms, directory, report)?), None)),
+        (true, Some(path)) => {
+            Some((IssuerKeys::Jwks, Some(from_document(label, path, algorithms, directory, report)?)))
+        }
+        (true, None) => {
+            report.problem(
+                format!("{label}.key_files"),
+                "its keys are missing: name files with public keys in PEM (for HS256, with the secret), or a jwks_file",
+            );
+            None
+        }
+        (false, Some(_)) => {
+            report.problem(format!("{label}.jwks_file"), "only one of key_files and jwks_file may be set");
+            None
+        }
+    }
+}
+
+fn from_files(
+    label: &str,
+    entry: &IssuerEntry,
+    algorithms: &[Algorithm],
+    directory: &Path,
+    report: &mut Report,
+) -> Option<Vec<Key>> {
+    let key = format!("{label}.key_files");
+    let mut keys = Vec::new();
+    for path in &entry.key_files {
+        match key_file::read(&directory.join(path), algorithms, report) {
+            Ok(read) => keys.push(read),
+            Err(error) => report.problem(&key, error),
+        }
+    }
+    for algorithm in algorithms {
+        let count = keys.iter().filter(|key| key.fits(*algorithm)).count();
+        if count > MAX_CANDIDATES {
+            let message = format!(
+                "{count} keys for {algorithm}, and keys in files have no ids, so a token could be of any; at most \
+                 {MAX_CANDIDATES} are tried. A jwks_file gives its keys ids"
+            );
+            report.problem(&key, message);
+        }
+    }
+    (keys.len() == entry.key_files.len()).then_some(keys)
+}
+
+fn from_document(
+    label: &str,
+    path: &str,
+    algorithms: &[Algorithm],
+    directory: &Path,
+    report: &mut Report,
+) -> Option<Vec<Key>> {
+    let key = format!("{label}.jwks_file");
+    let path = directory.join(path);
+    match key_file::read_jwks(&path, report) {
+        Err(error) => report.problem(key, error),
+        Ok(keys) if algorithms.iter().any(|algorithm| keys.iter().any(|key| key.fits(*algorithm))) => {
+            return Some(keys);
+        }
+        Ok(_) if algorithms.is_empty() => return Some(Vec::new()),
+        Ok(_) => {
+            let names: Vec<_> = algorithms.iter().map(ToString::to_string).collect();
+            let message = format!("{} has no key for the issuer's algorithms ({})", path.display(), names.join(", "));
+            report.problem(key, message);
+        }
+    }
+    None
+}
