@@ -38,23 +38,31 @@ pub(crate) struct Admitted {
 
 /// Why somebody is not let in. Who connects is told.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+#[non_exhaustive]
+pub enum Refused {
+    /// For want of credentials.
     #[error("this broker lets nobody in without credentials; connect with a token")]
     NoCredentials,
+    /// By the token.
     #[error("the token is not accepted: {0}")]
     Token(#[from] TokenError),
+    /// By the API key.
     #[error("the API key is not accepted: {0}")]
     ApiKey(#[from] ApiKeyError),
+    /// By a revocation.
     #[error("{0}")]
     Revoked(#[from] Revoked),
+    /// By the roles.
     #[error("{0}")]
     Permissions(#[from] PermissionsError),
+    /// A refresh with somebody else's credentials.
     #[error("the new credentials are another subject's; connect again with them")]
     AnotherSubject,
 }
 
 impl Rules {
-    fn identify(&self, presented: Option<&str>, now_s: u64) -> Result<Identity, Refused> {
+    /// Who presents this token or API key, or nothing. Times are unix seconds.
+    pub fn identify(&self, presented: Option<&str>, now_s: u64) -> Result<Identity, Refused> {
         Ok(match presented.map(Credential::of) {
             None => self.anonymous.clone().ok_or(Refused::NoCredentials)?,
             Some(Credential::ApiKey(key)) => self.api_keys.verify(key, now_s)?,
@@ -62,10 +70,15 @@ impl Rules {
         })
     }
 
+    /// What an identity may do, if it is let in.
+    pub fn permissions_of(&self, identity: &Identity) -> Result<Permissions, Refused> {
+        self.revocations.check(identity)?;
+        Ok(self.policy.permissions_of(identity)?)
+    }
+
     fn admit(&self, presented: Option<&str>, now_s: u64) -> Result<Admitted, Refused> {
         let identity = self.identify(presented, now_s)?;
-        self.revocations.check(&identity)?;
-        let permissions = self.policy.permissions_of(&identity)?;
+        let permissions = self.permissions_of(&identity)?;
         let is_key = matches!(identity.source, Source::ApiKey { .. });
         let api_key = presented.filter(|_| is_key).map(|key| Arc::new(Secret::new(key)));
         Ok(Admitted { identity: Arc::new(identity), permissions, api_key })
@@ -80,8 +93,7 @@ impl Rules {
         if admitted.identity.source == Source::Anonymous {
             return self.admit(None, now_s);
         }
-        self.revocations.check(&admitted.identity)?;
-        let permissions = self.policy.permissions_of(&admitted.identity)?;
+        let permissions = self.permissions_of(&admitted.identity)?;
         Ok(Admitted { permissions, ..admitted.clone() })
     }
 }
