@@ -1,7 +1,7 @@
 # `make` lists what there is. On a fresh Debian machine with a Rust toolchain, every target installs what it needs.
 
-# dev is ready in a minute and shares its build with `make test`; release is several minutes of optimizing first, which is
-# for whoever measures: make run PROFILE=release
+# dev is built soonest, and shares most of its build with `make test`; release is several minutes of optimizing first, which
+# is for whoever measures: make run PROFILE=release
 PROFILE ?= dev
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARILLON := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/carillon
@@ -46,9 +46,10 @@ lint: ## formatting, clippy and rustdoc without a warning, and what the dependen
 autobahn: ## Autobahn|Testsuite against the listener's WebSocket code over TLS (needs a Python 2.7, named by PYTHON27)
 	@PYTHON27='$(PYTHON27)' bash crates/listener/autobahn/run.sh
 
+# Over the whole workspace, so that the dependencies have the features, and so the build, that `make test` gives them.
 .PHONY: build
 build: ## the carillon command, in PROFILE (dev, or release)
-	@cargo build --package carillon --bin carillon --profile $(PROFILE)
+	@cargo build --workspace --bin carillon --profile $(PROFILE)
 
 # Quiet where all is there. Without root, and without the browser, its test says that it was skipped.
 .PHONY: browser
