@@ -179,10 +179,10 @@ fn services_may_show_their_credentials_in_the_request() {
 fn credentials_that_run_out_are_told_before_and_end_the_connection_unless_refreshed() {
     let (rules, _) = rules();
     let broker = Broker::start_behind(settings(), 1, rules);
-    let mut leaving = connected(&broker, Some(&token("ann", now_s() + 3, &["user"])));
-    let mut staying = connected(&broker, Some(&token("bob", now_s() + 3, &["user"])));
+    let mut leaving = connected(&broker, Some(&token("ann", now_s() + 8, &["user"])));
+    let mut staying = connected(&broker, Some(&token("bob", now_s() + 8, &["user"])));
     for client in [&mut leaving, &mut staying] {
-        assert!(matches!(client.next(), Said::Notice { in_ms: Some(in_ms) } if in_ms <= 3000));
+        assert!(matches!(client.next(), Said::Notice { in_ms: Some(in_ms) } if in_ms <= 8000));
     }
     let mut refresh = |token: &str| {
         let id = staying.id();

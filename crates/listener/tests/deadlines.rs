@@ -20,7 +20,8 @@ use carillon_metrics::{CloseReason, DropReason, HandshakeFailure};
 use carillon_wire::{ClientMessage, Id, Overflow};
 use support::{Broker, Said, eventually, settings, upgrade_request};
 
-const SHORT: Duration = Duration::from_millis(200);
+/// Long beside what a busy machine needs for a handshake, short beside what a test may take.
+const SHORT: Duration = Duration::from_secs(1);
 
 fn failures(broker: &Broker, reason: HandshakeFailure) -> u64 {
     broker.count(|shard| shard.handshake_failures.of(reason).get())
@@ -59,7 +60,7 @@ fn heartbeats_are_asked_and_silence_ends_the_connection() {
     let broker = Broker::start(settings);
     let mut answering = broker.client();
     let mut silent = broker.client();
-    for _ in 0..5 {
+    for _ in 0..3 {
         match answering.next() {
             Said::Heartbeat(number) => answering.send(&ClientMessage::HeartbeatReply(Id::new(number).unwrap())),
             other => panic!("{other:?}"),
