@@ -9,7 +9,8 @@
 //! decide who gets a message: the router does. It never serves plain text.
 //!
 //! Start with [`Listener`]. Then, inwards: `accept` and `shard` (threads), `connection` (one socket's life),
-//! [`websocket`] (frames), `session` (what the messages do, without I/O) and `hub` (what the sessions of a shard share).
+//! [`websocket`] (frames), `session` (what the messages do, without I/O), [`gate`] (who is let in, and what they may do) and
+//! `hub` (what the sessions of a shard share).
 
 mod accept;
 mod clock;

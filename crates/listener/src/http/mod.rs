@@ -8,7 +8,6 @@ use std::{
     convert::Infallible,
     future::{poll_fn, ready},
     io,
-    rc::Rc,
 };
 
 use bytes::Bytes;
@@ -55,7 +54,7 @@ pub(crate) async fn upgrade<S>(stream: S, settings: &Settings) -> Result<Upgrade
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let outcome = Rc::new(Cell::new(Err(HandshakeFailure::HttpError)));
+    let outcome = Cell::new(Err(HandshakeFailure::HttpError));
     let authorization = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
         *authorization.borrow_mut() = bearer(request.headers());

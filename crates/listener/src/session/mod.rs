@@ -4,8 +4,8 @@
 //!   ┌──────────────────┐ connect  ┌───────────┐
 //!   │ ExpectingConnect ├─────────▶│ Connected │
 //!   └────────┬─────────┘ welcome  └─────┬─────┘
-//!            │ anything else,           │ malformed bytes,
-//!            │ refused credentials      │ overflow, drain
+//!            │ anything else,           │ malformed bytes, overflow, drain,
+//!            │ refused credentials      │ credentials that ran out or were revoked
 //!            ▼                          ▼
 //!         an Ending: the code and reason to close with
 //! ```
@@ -23,7 +23,6 @@ use carillon_wire::{
     broker_message::{Ended, ErrorReply, Welcome},
     client_message::{Connect, PUBLISH, Publish, Refresh, Subscribe, Unsubscribe},
 };
-
 use tokio::time::Instant;
 
 pub(crate) use ending::Ending;

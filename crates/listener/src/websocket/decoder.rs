@@ -94,8 +94,9 @@ pub struct Decoder {
     head_bytes: u8,
     /// The frame whose payload is being read.
     frame: Option<Frame>,
-    /// The message that is being put together, and whether its last fragment has begun.
+    /// The message that is being put together.
     message: Vec<u8>,
+    /// Its kind, from its first fragment to its end.
     message_kind: Option<Kind>,
     /// How much of a text is known to be valid.
     valid_bytes: usize,
