@@ -13,6 +13,7 @@
 //! `hub` (what the sessions of a shard share).
 
 mod accept;
+mod arrival;
 mod clock;
 mod connection;
 pub mod gate;

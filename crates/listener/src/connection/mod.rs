@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use self::task::Connection;
 pub(crate) use self::writer::Staging;
 use crate::{
+    arrival::Arrival,
     http,
     shard::{Seat, Shard},
     socket::{PlainText, Socket},
@@ -38,7 +39,9 @@ pub(crate) async fn open(tcp: TcpStream, peer: SocketAddr, shard: Rc<Shard>, sea
     match shake_hands(tcp, &shard).await {
         Ok(upgraded) => {
             // A new task, so that the memory of the handshakes is not kept for as long as the connection lasts.
-            tokio::task::spawn_local(Connection::new(upgraded, peer, shard, seat));
+            let http::Upgraded { stream, early, authorization } = upgraded;
+            let arrival = Arrival { address: peer.ip(), authorization };
+            tokio::task::spawn_local(Connection::new(stream, &early, arrival, shard, seat));
         }
         Err(failure) => {
             shard.metrics.handshake_failures.of(failure).inc();

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -22,8 +21,8 @@ use super::{
     writer::{Outlet, Writer},
 };
 use crate::{
+    arrival::Arrival,
     clock::Moment,
-    http::Upgraded,
     session::{Ending, Session, Turn, heartbeat::Heartbeat},
     shard::{HandOver, PhaseGuard, Seat, Shard},
     websocket::{Event, Kind},
@@ -84,20 +83,19 @@ pub(super) enum Stop {
 }
 
 impl Connection {
-    pub(super) fn new(upgraded: Upgraded<Stream>, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) -> Self {
-        let Upgraded { stream, early, authorization } = upgraded;
+    pub(super) fn new(stream: Stream, early: &[u8], arrival: Arrival, shard: Rc<Shard>, seat: Seat) -> Self {
         let now = Instant::now();
         let settings = &shard.settings;
         let key = shard.hub.borrow_mut().connect();
         let heartbeat = Heartbeat::new(settings.deadlines.heartbeat, now);
         let connect_due = now + settings.deadlines.connect;
         let name = shard.connection_name();
-        tracing::debug!(connection = name, %peer, "open");
+        tracing::debug!(connection = name, address = %arrival.address, "open");
         Self {
             stream: Box::new(stream),
-            reader: Reader::new(settings.limits.max_message_bytes, &early),
+            reader: Reader::new(settings.limits.max_message_bytes, early),
             writer: Writer::default(),
-            session: Session::new(key, name, authorization, heartbeat),
+            session: Session::new(key, name, arrival, heartbeat),
             key,
             timer: Box::pin(sleep_until(connect_due)),
             connect_due,

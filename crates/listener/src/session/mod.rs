@@ -15,7 +15,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod membership;
 mod refusal;
 
-use carillon_access::{Operation, identity::Secret};
+use carillon_access::Operation;
 use carillon_metrics::{LoginResult, ShardMetrics};
 use carillon_router::ConnectionKey;
 use carillon_wire::{
@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub(crate) use ending::Ending;
 
 use self::{heartbeat::Heartbeat, membership::Membership, refusal::count_refused};
-use crate::{clock::Moment, gate::Gate, hub::Hub, settings::Settings};
+use crate::{arrival::Arrival, clock::Moment, gate::Gate, hub::Hub, settings::Settings};
 
 /// What the welcome says the server is.
 const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
@@ -68,8 +68,7 @@ pub(crate) struct Session {
     /// The connection's name in the log.
     name: String,
     state: State,
-    /// What the client's HTTP request showed, until connect.
-    authorization: Option<Secret>,
+    arrival: Arrival,
     pub(crate) heartbeat: Heartbeat,
 }
 
@@ -80,8 +79,8 @@ enum State {
 }
 
 impl Session {
-    pub(crate) fn new(key: ConnectionKey, name: String, authorization: Option<Secret>, heartbeat: Heartbeat) -> Self {
-        Self { key, name, state: State::ExpectingConnect, authorization, heartbeat }
+    pub(crate) fn new(key: ConnectionKey, name: String, arrival: Arrival, heartbeat: Heartbeat) -> Self {
+        Self { key, name, state: State::ExpectingConnect, arrival, heartbeat }
     }
 
     /// The connection's name in the log, which the welcome told the client.
@@ -148,7 +147,7 @@ impl Session {
     }
 
     fn on_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn<'_>) -> Result<(), Ending> {
-        let from_request = self.authorization.take();
+        let from_request = self.arrival.authorization.take();
         let from_request = from_request.as_ref().and_then(|secret| std::str::from_utf8(secret.expose()).ok());
         let presented = connect.token.or(from_request);
         let membership = match turn.gate.admit(presented, turn.moment.unix_s()) {
