@@ -67,12 +67,24 @@ impl Connection {
         let (before, is_counted) = (*dropped, self.outbox.has_seen(message));
         let waiting = self.outbox.waiting();
         if let Err(Full) = self.outbox.offer(message, subscriber, &mut self.subscriptions, limits, dropped) {
-            // What was dropped in vain is lost for the same reason as the rest.
-            *dropped = before;
-            dropped.slow_consumer += waiting.messages as u64 + u64::from(!is_counted);
-            self.outbox = Outbox::default();
-            self.is_overflowed = true;
+            self.give_up(before, waiting.messages as u64 + u64::from(!is_counted), dropped);
         }
+    }
+
+    /// Keeps at most so many bytes of messages. When more must not be dropped, the connection is given up.
+    pub(crate) fn shrink(&mut self, max_bytes: usize, dropped: &mut Dropped) {
+        let (before, waiting) = (*dropped, self.outbox.waiting());
+        if let Err(Full) = self.outbox.shrink(max_bytes, &mut self.subscriptions, dropped) {
+            self.give_up(before, waiting.messages as u64, dropped);
+        }
+    }
+
+    fn give_up(&mut self, before: Dropped, messages: u64, dropped: &mut Dropped) {
+        // What was dropped in vain is lost for the same reason as the rest.
+        *dropped = before;
+        dropped.slow_consumer += messages;
+        self.outbox = Outbox::default();
+        self.is_overflowed = true;
     }
 
     pub(crate) fn push_reply(&mut self, message: Rc<Encoded>, slot: u32) {

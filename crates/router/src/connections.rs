@@ -34,6 +34,8 @@ pub struct Counts {
     pub outbox_bytes: u64,
     /// Messages that wait in all outboxes, a message once for each connection.
     pub outbox_messages: u64,
+    /// Memory that all messages take which wait or are on their way out, each once, and their places in the outboxes.
+    pub memory_bytes: u64,
 }
 
 /// What was lost, for counters; a message once for each connection.
@@ -147,6 +149,23 @@ impl Connections {
             published.overflowed += 1;
             effects.ready.push(key);
             overflowed.push(key);
+        }
+    }
+
+    /// Lets no connection keep more than so many bytes of messages.
+    pub(crate) fn shrink(&mut self, max_bytes: usize) {
+        let Self { by_index, overflowed, effects, .. } = self;
+        for index in 0..by_index.end() {
+            let Some(connection) = by_index.get_mut(index) else { continue };
+            if connection.is_overflowed || connection.waiting().bytes <= max_bytes {
+                continue;
+            }
+            let key = ConnectionKey { index, generation: connection.generation };
+            effects.of(key, connection, |connection, dropped| connection.shrink(max_bytes, dropped));
+            if connection.is_overflowed {
+                effects.ready.push(key);
+                overflowed.push(key);
+            }
         }
     }
 

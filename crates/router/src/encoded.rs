@@ -1,21 +1,45 @@
 //! A message as it goes over the wire.
 
-use std::fmt;
+use std::{cell::Cell, fmt, rc::Rc};
+
+/// What a message takes beside its bytes: this struct, its counts, and what an allocator adds.
+const OVERHEAD_BYTES: u64 = 96;
 
 /// A message, encoded once and shared by all connections of the shard that get it.
 pub struct Encoded {
     seq: u64,
     accepted_nanos: Option<u64>,
     bytes: Box<[u8]>,
+    memory: Memory,
+}
+
+/// The memory of all messages of a router that are still needed, each counted once however many connections share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memory(Rc<Cell<u64>>);
+
+impl Memory {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl Encoded {
-    pub(crate) fn delivery(seq: u64, accepted_nanos: u64, bytes: Box<[u8]>) -> Self {
-        Self { seq, accepted_nanos: Some(accepted_nanos), bytes }
+    pub(crate) fn delivery(seq: u64, accepted_nanos: u64, bytes: Box<[u8]>, memory: &Memory) -> Self {
+        Self::new(seq, Some(accepted_nanos), bytes, memory)
     }
 
-    pub(crate) fn reply(seq: u64, bytes: Box<[u8]>) -> Self {
-        Self { seq, accepted_nanos: None, bytes }
+    pub(crate) fn reply(seq: u64, bytes: Box<[u8]>, memory: &Memory) -> Self {
+        Self::new(seq, None, bytes, memory)
+    }
+
+    fn new(seq: u64, accepted_nanos: Option<u64>, bytes: Box<[u8]>, memory: &Memory) -> Self {
+        let message = Self { seq, accepted_nanos, bytes, memory: memory.clone() };
+        memory.0.set(memory.0.get() + message.memory_bytes());
+        message
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + OVERHEAD_BYTES
     }
 
     /// Its place in the order of the shard: what was published later has a larger number. The first is 1.
@@ -34,6 +58,13 @@ impl Encoded {
     }
 }
 
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        let Memory(bytes) = &self.memory;
+        bytes.set(bytes.get() - self.memory_bytes());
+    }
+}
+
 /// Payloads stay out of logs.
 impl fmt::Debug for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,6 +72,6 @@ impl fmt::Debug for Encoded {
             .field("seq", &self.seq)
             .field("accepted_nanos", &self.accepted_nanos)
             .field("bytes", &self.bytes.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -214,12 +214,39 @@ impl Outbox {
             waiting.bytes + bytes <= limits.outbox_bytes && waiting.messages < limits.outbox_messages
         };
         while !fits(self.waiting) {
-            let Some(oldest) = self.pop_droppable() else { return false };
-            dropped.drop_oldest += 1;
-            for _ in 0..oldest.matches {
-                if let Some(slot) = self.matches.pop_front() {
-                    self.miss(slot, oldest.message.seq(), subscriptions, dropped);
-                }
+            if !self.drop_oldest(subscriptions, dropped) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drops the oldest droppable messages until at most so many bytes wait. Messages that must not be dropped and are
+    /// more by themselves have no room; gaps and replies always do.
+    pub(crate) fn shrink(
+        &mut self,
+        max_bytes: usize,
+        subscriptions: &mut Subscriptions,
+        dropped: &mut Dropped,
+    ) -> Result<(), Full> {
+        while self.waiting.bytes > max_bytes {
+            if !self.drop_oldest(subscriptions, dropped) {
+                let keeps_message = self.kept.iter().any(|kept| kept.ends.is_none());
+                return if keeps_message { Err(Full) } else { Ok(()) };
+            }
+        }
+        release_if_empty(&mut self.droppable);
+        release_if_empty(&mut self.matches);
+        Ok(())
+    }
+
+    /// Drops the oldest droppable message, if there is one.
+    fn drop_oldest(&mut self, subscriptions: &mut Subscriptions, dropped: &mut Dropped) -> bool {
+        let Some(oldest) = self.pop_droppable() else { return false };
+        dropped.drop_oldest += 1;
+        for _ in 0..oldest.matches {
+            if let Some(slot) = self.matches.pop_front() {
+                self.miss(slot, oldest.message.seq(), subscriptions, dropped);
             }
         }
         true

@@ -7,7 +7,7 @@ use carillon_wire::{Id, Overflow, Pattern, PatternBuf, Topic};
 use crate::{
     connection::{Connection, Outgoing},
     connections::{ConnectionKey, Connections, Counts, Dropped},
-    encoded::Encoded,
+    encoded::{Encoded, Memory},
     error::{SubscribeError, UnsubscribeError},
     limits::Limits,
     outbox::Waiting,
@@ -17,6 +17,9 @@ use crate::{
 
 /// The most subscriptions of one router. With it, every number of a topic, node or token fits into 32 bits.
 const MAX_TABLE_SUBSCRIPTIONS: u64 = 1 << 27;
+
+/// What a message takes in the outbox of each connection that it waits for.
+const ENTRY_BYTES: u64 = 24;
 
 /// Who gets it: the subscriptions and outboxes of one shard. See the [crate] page for what it promises.
 ///
@@ -44,6 +47,7 @@ pub struct Router {
     table: Table,
     connections: Connections,
     last_seq: u64,
+    memory: Memory,
 }
 
 /// What a publication led to.
@@ -65,7 +69,7 @@ pub struct Published {
 impl Router {
     /// A router without connections.
     pub fn new(limits: Limits) -> Self {
-        Self { table: Table::default(), connections: Connections::new(limits), last_seq: 0 }
+        Self { table: Table::default(), connections: Connections::new(limits), last_seq: 0, memory: Memory::default() }
     }
 
     /// Adds a connection without subscriptions.
@@ -140,7 +144,7 @@ impl Router {
             return Err(unknown);
         }
         self.last_seq += 1;
-        let reply = Rc::new(Encoded::reply(self.last_seq, reply));
+        let reply = Rc::new(Encoded::reply(self.last_seq, reply, &self.memory));
         self.connections.change(key, |connection| connection.push_reply(reply, slot));
         Ok(())
     }
@@ -151,7 +155,8 @@ impl Router {
     pub fn publish(&mut self, topic: Topic<'_>, accepted_nanos: u64, encode: impl FnOnce() -> Box<[u8]>) -> Published {
         self.last_seq += 1;
         let seq = self.last_seq;
-        let message = LazyCell::new(|| Rc::new(Encoded::delivery(seq, accepted_nanos, encode())));
+        let memory = &self.memory;
+        let message = LazyCell::new(|| Rc::new(Encoded::delivery(seq, accepted_nanos, encode(), memory)));
         let mut published = Published::default();
         let before = self.connections.effects.dropped;
         published.nodes_visited = self.table.for_each_match(topic, |subscribers| {
@@ -162,10 +167,23 @@ impl Router {
         });
         let after = self.connections.effects.dropped;
         published.dropped = after.messages() - before.messages();
+        self.leave_overflowed();
+        published
+    }
+
+    /// Lets no connection keep more than so many bytes, as [`Limits::outbox_bytes`] counts them: the overflow policies of
+    /// its subscriptions decide, as if the outbox were full. For a broker that is short of memory. Gaps and replies to
+    /// unsubscribe stay.
+    pub fn shrink_outboxes(&mut self, max_bytes: usize) {
+        self.connections.shrink(max_bytes);
+        self.leave_overflowed();
+    }
+
+    /// Takes the connections that were given up out of the table.
+    fn leave_overflowed(&mut self) {
         while let Some(key) = self.connections.pop_overflowed() {
             self.leave_table(key);
         }
-        published
     }
 
     /// Whether a publication to this topic would reach anybody.
@@ -207,7 +225,9 @@ impl Router {
 
     /// What is there now.
     pub fn counts(&self) -> Counts {
-        self.connections.effects.counts
+        let counts = self.connections.effects.counts;
+        let memory_bytes = self.memory.bytes() + counts.outbox_messages * ENTRY_BYTES;
+        Counts { memory_bytes, ..counts }
     }
 
     /// Takes what was lost since the last call.

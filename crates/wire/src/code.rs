@@ -59,6 +59,13 @@ codes! {
     ErrorCode: u16 {
         /// The broker is at one of its own bounds; try again after the delay that the error tells.
         Overloaded = 200 "overloaded",
+        /// Something that the broker needs for this does not answer now; try again after the delay that the error tells.
+        Unavailable = 201 "unavailable",
+        /// More in a time than the connection, the identity or the address may; try again after the delay that the error
+        /// tells.
+        RateExceeded = 202 "rate_exceeded",
+        /// As many at once as the identity or the address may have. It may succeed when one of them is gone.
+        QuotaExceeded = 203 "quota_exceeded",
         /// A field is missing, has the wrong type or a value that is not allowed.
         BadRequest = 400 "bad_request",
         /// The credentials are missing or not accepted.
@@ -83,7 +90,7 @@ codes! {
         InvalidPattern = 414 "invalid_pattern",
         /// The specification reserves this, and this broker does not offer it.
         Unsupported = 415 "unsupported",
-        /// The connection has as many subscriptions as the welcome allowed.
+        /// The connection has as many subscriptions as it may have.
         TooManySubscriptions = 416 "too_many_subscriptions",
         /// The topic starts with `$` and is the broker's own.
         ReservedTopic = 417 "reserved_topic",
@@ -121,6 +128,11 @@ codes! {
         Overloaded = 4101 "overloaded",
         /// No connect message came within its deadline.
         ConnectTimeout = 4102 "connect_timeout",
+        /// Something that the broker needs to let the client in does not answer now; the closing message before it tells
+        /// the delay.
+        Unavailable = 4103 "unavailable",
+        /// The identity or the address has used up a quota; the closing message before it tells the delay.
+        QuotaExceeded = 4104 "quota_exceeded",
         /// What was sent is not a Carillon message.
         BadMessage = 4400 "bad_message",
         /// The credentials are missing or not accepted.

@@ -118,11 +118,43 @@ impl Connection {
         let kept = self.expected.iter().filter(|it| it.waits_as_message()).count();
         let most = size + self.most_gap_bytes() + ids.len() * MATCH_BYTES + bytes.len() + MATCH_BYTES;
         assert!(most > limits.outbox_bytes || kept + 1 > limits.outbox_messages, "there was room");
+        self.give_up();
+    }
+
+    fn give_up(&mut self) {
         self.is_overflowed = true;
         self.subscriptions.clear();
         self.expected.clear();
         self.missing.clear();
         self.told.clear();
+    }
+
+    /// So many were dropped, the oldest that may be, to leave at most so many bytes.
+    pub(crate) fn shrink(&mut self, lost: usize, (before, after): (Waiting, Waiting), max_bytes: usize) {
+        assert!(lost == 0 || before.bytes > max_bytes, "what fits drops nothing");
+        for oldest in self.expected.iter_mut().filter(|it| it.is_droppable()).take(lost) {
+            if let Kind::Message { is_lost, .. } = &mut oldest.kind {
+                *is_lost = true;
+            }
+        }
+        assert_eq!(self.expected.iter().filter(|it| it.waits_as_message()).count(), after.messages);
+        let keeps_messages = self.expected.iter().any(Expected::waits_as_message);
+        assert!(after.bytes <= max_bytes || !keeps_messages, "{after:?} for {max_bytes}");
+    }
+
+    /// The connection was given up, because what must not be dropped was too much.
+    pub(crate) fn overflow_by_shrinking(&mut self, max_bytes: usize) {
+        let is_kept = |it: &Expected| matches!(it.kind, Kind::Message { is_kept: true, is_lost: false, .. });
+        assert!(self.expected.iter().any(is_kept), "nothing was there that must be kept");
+        let size: usize = self.expected.iter().map(Expected::size).sum();
+        assert!(size + self.most_gap_bytes() > max_bytes, "there was room");
+        self.give_up();
+    }
+
+    /// What waits, as it will be sent.
+    pub(crate) fn waiting_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        let waits = |it: &&Expected| it.waits_as_message() || matches!(it.kind, Kind::Reply(_));
+        self.expected.iter().filter(waits).map(|it| it.bytes.as_slice())
     }
 
     /// At most one gap for each loss of each subscription.

@@ -17,6 +17,7 @@ enum Step {
     Unsubscribe(Index, Id),
     Publish(&'static str, usize),
     Drain(Index, usize),
+    Shrink(usize),
     UseStaleKey(Index),
 }
 
@@ -37,6 +38,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (any::<Index>(), ids()).prop_map(|(at, id)| Step::Unsubscribe(at, id)),
         20 => (topics, 0..60_usize).prop_map(|(topic, padding)| Step::Publish(topic, padding)),
         4 => (any::<Index>(), 1..8_usize).prop_map(|(at, times)| Step::Drain(at, times)),
+        1 => (0..600_usize).prop_map(Step::Shrink),
         1 => any::<Index>().prop_map(Step::UseStaleKey),
     ]
 }
@@ -61,6 +63,7 @@ proptest! {
                 Step::Unsubscribe(at, id) => pair.unsubscribe(at, id),
                 Step::Publish(topic, padding) => pair.publish(topic, padding),
                 Step::Drain(at, times) => pair.drain(at, times),
+                Step::Shrink(max_bytes) => pair.shrink(max_bytes),
                 Step::UseStaleKey(at) => pair.use_stale_key(at),
             }
             pair.assert_counts();

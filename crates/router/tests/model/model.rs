@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may")]
 
+use std::collections::BTreeSet;
+
 use carillon_router::{ConnectionKey, Counts, Limits, Published, Router, SubscribeError, UnsubscribeError, Waiting};
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 use proptest::sample::Index;
@@ -138,6 +140,26 @@ impl Pair {
         }
     }
 
+    pub(crate) fn shrink(&mut self, max_bytes: usize) {
+        let before: Vec<Waiting> = self.connections.iter().map(|it| self.router.waiting(it.key).unwrap()).collect();
+        self.router.shrink_outboxes(max_bytes);
+        let mut ready = Vec::new();
+        self.router.take_ready(&mut ready);
+        for (connection, before) in self.connections.iter_mut().zip(before) {
+            let after = self.router.waiting(connection.key).unwrap();
+            let was_overflowed = connection.is_overflowed;
+            if self.router.is_overflowed(connection.key) && !was_overflowed {
+                self.dropped.1 += before.messages as u64;
+                connection.overflow_by_shrinking(max_bytes);
+            } else {
+                let lost = before.messages - after.messages;
+                self.dropped.0 += lost as u64;
+                connection.shrink(lost, (before, after), max_bytes);
+            }
+            assert_eq!(ready.contains(&connection.key), connection.is_overflowed && !was_overflowed);
+        }
+    }
+
     pub(crate) fn use_stale_key(&mut self, at: Index) {
         if self.stale.is_empty() {
             return;
@@ -160,6 +182,13 @@ impl Pair {
         assert_eq!((counts.outbox_bytes, counts.outbox_messages), (bytes as u64, messages as u64));
         let live = self.connections.iter().flat_map(|it| it.subscriptions.values()).filter(|it| it.is_live).count();
         assert_eq!(counts.subscriptions, live as u64);
+        // Each message takes its bytes once, whoever waits for it.
+        let shared: BTreeSet<&[u8]> = self.connections.iter().flat_map(Connection::waiting_bytes).collect();
+        let least = shared.iter().map(|bytes| bytes.len()).sum::<usize>();
+        assert!(counts.memory_bytes >= least as u64, "{counts:?}, but {least} bytes wait");
+        let replies = self.connections.iter().flat_map(Connection::waiting_bytes).count() - messages;
+        let most = least + (shared.len() + replies) * 200 + messages * 24;
+        assert!(counts.memory_bytes <= most as u64, "{counts:?}, but only {most} bytes can be needed");
     }
 
     /// Everything leaves, then everybody.
