@@ -142,7 +142,7 @@ proptest! {
                 prop_assert!(is_within(count.enter(u64::MAX, Mode::Enforce)));
                 held.push((key, place));
             } else if let Some(at) = held.iter().position(|(held, _)| *held == key) {
-                table.get_mut(held.swap_remove(at).1).unwrap().leave();
+                table.get_mut(held.swap_remove(at).1).unwrap().leave(1);
             }
             prop_assert!(table.len() <= most as usize);
             for (key, place) in &held {

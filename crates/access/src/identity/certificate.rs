@@ -83,14 +83,28 @@ impl CertificateRules {
                 own: None,
                 token_id: None,
                 issued_at_s: u64::try_from(certificate.validity().not_before.timestamp()).ok(),
-                // Its last second belongs to it.
-                expires_at_s: Some(
-                    u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0).saturating_add(1),
-                ),
+                expires_at_s: Some(end_s(&certificate)),
             });
         }
         Err(CertificateError::NoRule(name_list(&names)))
     }
+}
+
+/// When a certificate (in DER) ends, in unix seconds: the first one that does not belong to it.
+pub fn certificate_end_s(der: &[u8]) -> Result<u64, CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::Damaged)?;
+    Ok(end_s(&certificate))
+}
+
+/// The subject of a certificate (in DER) for a log, with which nothing has been proved: quoted, escaped and cut.
+pub fn certificate_subject(der: &[u8]) -> Result<String, CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::Damaged)?;
+    Ok(shown(&certificate.subject().to_string()))
+}
+
+fn end_s(certificate: &X509Certificate<'_>) -> u64 {
+    // Its last second belongs to it.
+    u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0).saturating_add(1)
 }
 
 /// Every name that a rule may look at: texts that can be a subject, and no hosts with a wildcard, which are many.

@@ -34,6 +34,18 @@ impl Default for JwksTiming {
     }
 }
 
+impl JwksTiming {
+    fn in_order(self) -> Self {
+        let floor_s = self.floor_s.max(1);
+        Self { floor_s, max_age_s: self.max_age_s.max(floor_s), max_backoff_s: self.max_backoff_s.max(floor_s) }
+    }
+}
+
+/// A fifth of the age is left for a fetch that takes long or has to be done again.
+const fn refresh_after_s(age_s: u64) -> u64 {
+    age_s - age_s / 5
+}
+
 /// What the caller is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -75,13 +87,17 @@ pub struct JwksCache {
 impl JwksCache {
     /// A cache without keys, whose first fetch is due at once. A floor of 0 counts as 1.
     pub fn new(timing: JwksTiming) -> Self {
-        let floor_s = timing.floor_s.max(1);
-        let timing = JwksTiming {
-            floor_s,
-            max_age_s: timing.max_age_s.max(floor_s),
-            max_backoff_s: timing.max_backoff_s.max(floor_s),
-        };
+        let timing = timing.in_order();
         Self { timing, keys: None, fetched_at_s: None, in_flight: false, due_at_s: 0, not_before_s: 0, failures: 0 }
+    }
+
+    /// Another timing from now on. The keys stay, and their next fetch comes earlier where the new age asks for it; a
+    /// floor or a backoff that has begun is kept to its end.
+    pub fn set_timing(&mut self, timing: JwksTiming) {
+        self.timing = timing.in_order();
+        if let Some(fetched_at_s) = self.fetched_at_s {
+            self.due_at_s = self.due_at_s.min(fetched_at_s.saturating_add(refresh_after_s(self.timing.max_age_s)));
+        }
     }
 
     /// The keys that count: the last that were fetched, however long ago.
@@ -128,8 +144,7 @@ impl JwksCache {
             self.fetched_at_s = Some(now_s);
             self.failures = 0;
             let age_s = max_age_s.unwrap_or(u64::MAX).clamp(self.timing.floor_s, self.timing.max_age_s);
-            // A fifth of the age is left for a fetch that takes long or has to be done again.
-            self.due_at_s = now_s.saturating_add(age_s - age_s / 5);
+            self.due_at_s = now_s.saturating_add(refresh_after_s(age_s));
         } else {
             let backoff_s =
                 self.timing.floor_s.saturating_mul(1 << self.failures.min(32)).min(self.timing.max_backoff_s);

@@ -29,7 +29,9 @@ pub use algorithm::{Algorithm, KeyKind, UnknownAlgorithm};
 pub use api_key::{
     ApiKeyError, ApiKeys, HashError, IdError, KeyHash, KeyId, Service, ServiceError, ServiceKey, generate,
 };
-pub use certificate::{CertificateError, CertificateRules, NameKind, Rule, RuleError};
+pub use certificate::{
+    CertificateError, CertificateRules, NameKind, Rule, RuleError, certificate_end_s, certificate_subject,
+};
 pub use issuer::{IssuerConfig, IssuerError, IssuerKeys};
 pub use jwks::{Jwks, JwksError, SkipReason, Skipped};
 pub use jwks_cache::{Action, Fetched, JwksCache, JwksTiming};

@@ -64,10 +64,10 @@ impl Role {
     }
 }
 
-/// All configured roles, compiled. It does not change: a new configuration makes a new one.
-#[derive(Debug, Default)]
+/// All configured roles, compiled. It does not change: a new configuration makes a new one. Cloning it is cheap.
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
-    roles: BTreeMap<Arc<str>, CompiledRole>,
+    roles: Arc<BTreeMap<Arc<str>, CompiledRole>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Policy {
                 return Err(PolicyError::DuplicateRole(name));
             }
         }
-        Ok(Self { roles: compiled })
+        Ok(Self { roles: Arc::new(compiled) })
     }
 
     /// Whether there is a role of that name. [`permissions_of`](Self::permissions_of) refuses an identity with one that

@@ -20,9 +20,9 @@ impl Count {
         outcome
     }
 
-    /// Counts one less; one too many is harmless.
-    pub const fn leave(&mut self) {
-        self.0 = self.0.saturating_sub(1);
+    /// Counts so many less; one too many is harmless.
+    pub const fn leave(&mut self, number: u64) {
+        self.0 = self.0.saturating_sub(number);
     }
 
     /// How many there are.
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(count.enter(2, Mode::Enforce), Outcome::Within);
         assert_eq!(count.enter(2, Mode::Enforce), Outcome::Refused(Excess::Count));
         assert_eq!(count.get(), 2);
-        count.leave();
+        count.leave(1);
         assert_eq!(count.enter(2, Mode::Enforce), Outcome::Within);
     }
 
@@ -59,14 +59,14 @@ mod tests {
         let mut count = Count::default();
         assert_eq!(count.enter(0, Mode::ReportOnly), Outcome::Reported(Excess::Count));
         assert_eq!(count.get(), 1);
-        count.leave();
+        count.leave(1);
         assert!(count.is_idle(&(), 0));
     }
 
     #[test]
     fn leaving_once_too_often_gives_nobody_more_room() {
         let mut count = Count::default();
-        count.leave();
+        count.leave(1);
         assert_eq!(count.enter(1, Mode::Enforce), Outcome::Within);
         assert_eq!(count.enter(1, Mode::Enforce), Outcome::Refused(Excess::Count));
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`Bucket`] is a token bucket: a [`Rate`] for each second, and a burst on top.
 //! - [`Count`] is how many of something there are at once, against a most.
+//! - [`Quotas`] are all bounds on one connection, identity or address, and [`Usage`] is what it has used of them.
 //! - [`Table`] keeps a value for each identity or [`Network`], in bounded memory.
 //!
 //! Each takes the limit as an argument, so that a changed configuration holds at once for what is there already, and
@@ -34,10 +35,14 @@ mod bucket;
 mod count;
 mod network;
 mod outcome;
+mod quotas;
 mod table;
+mod usage;
 
 pub use bucket::{Bucket, MAX_BURST, Rate, RateError};
 pub use count::Count;
 pub use network::Network;
 pub use outcome::{Excess, Mode, Outcome};
+pub use quotas::{Most, Pace, Quota, Quotas};
 pub use table::{Idle, Place, Table};
+pub use usage::{Answer, OverQuota, Reported, Usage};

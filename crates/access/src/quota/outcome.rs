@@ -3,13 +3,20 @@
 use std::time::Duration;
 
 /// What happens at a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Mode {
     /// What goes over it is refused.
     #[default]
     Enforce,
     /// What goes over it is let through, and reported.
     ReportOnly,
+}
+
+impl Mode {
+    /// Whether anything is refused.
+    pub const fn is_enforced(self) -> bool {
+        matches!(self, Self::Enforce)
+    }
 }
 
 /// What a limit says to one request.

@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
 use crate::{
     Identity, Source,
-    identity::{CertificateError, CertificateRules, NameKind, Rule, RuleError},
+    identity::{CertificateError, CertificateRules, NameKind, Rule, RuleError, certificate_end_s, certificate_subject},
 };
 
 fn rule(name: NameKind, pattern: &str, role: &str) -> Rule {
@@ -62,6 +62,15 @@ fn the_identity_ends_with_the_certificate() {
     let identity = identify(&[rule(NameKind::CommonName, "a", "r")], &certificate("a", vec![])).unwrap();
     assert_eq!(identity.issued_at_s, Some(1_767_225_600));
     assert_eq!(identity.expires_at_s, Some(1_798_761_601));
+    assert_eq!(certificate_end_s(&certificate("b", vec![])), Ok(1_798_761_601));
+}
+
+#[test]
+fn a_subject_for_the_log_cannot_forge_a_line() {
+    assert_eq!(certificate_subject(&certificate("api one", vec![])).unwrap(), "\"CN=api one\"");
+    let forged = certificate_subject(&certificate("a\nb\u{202e}", vec![])).unwrap();
+    assert!(!forged.contains(['\n', '\u{202e}']), "{forged}");
+    assert_eq!(certificate_subject(b"nonsense"), Err(CertificateError::Damaged));
 }
 
 #[test]
@@ -167,5 +176,6 @@ proptest! {
         let index = at.index(damaged.len());
         damaged[index] = byte;
         let _ = identify(&rules, &damaged);
+        let _ = certificate_subject(&damaged);
     }
 }

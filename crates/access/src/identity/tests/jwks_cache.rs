@@ -51,6 +51,21 @@ fn the_sources_own_age_counts_between_the_floor_and_the_configured_one() {
 }
 
 #[test]
+fn another_timing_keeps_the_keys_and_moves_their_next_fetch_only_earlier() {
+    let mut cache = JwksCache::new(TIMING);
+    cache.on_tick(0);
+    assert_eq!(answer(&mut cache, 5, 1, None), Action::WaitUntil(805));
+
+    cache.set_timing(JwksTiming { max_age_s: 100, ..TIMING });
+    assert_eq!(cache.on_tick(20), Action::WaitUntil(85));
+    cache.set_timing(JwksTiming { max_age_s: 10_000, ..TIMING });
+    assert_eq!(cache.on_tick(20), Action::WaitUntil(85));
+    assert_eq!(generation(cache.keys()), Some(1));
+    assert_eq!(cache.on_tick(85), Action::Fetch);
+    assert_eq!(answer(&mut cache, 85, 2, None), Action::WaitUntil(8_085));
+}
+
+#[test]
 fn an_unknown_kid_fetches_at_once_but_not_before_the_floor() {
     let mut cache = JwksCache::new(TIMING);
     cache.on_tick(0);
