@@ -10,6 +10,11 @@ CARILLON := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/carill
 BROWSER_COMMANDS := chromium chromedriver certutil
 BROWSER_PACKAGES := chromium chromium-driver libnss3-tools fonts-dejavu-core
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
+
+# The crates with fuzz targets, and how long each of these runs.
+FUZZED := wire access listener
+FUZZ_SECONDS ?= 10
 
 .PHONY: help
 help: ## this list
@@ -31,7 +36,7 @@ test: browser ## all the tests, and all the set-up that they need
 .PHONY: lint
 lint: ## formatting, clippy and rustdoc without a warning, and what the dependencies may be
 	cargo fmt --all --check
-	cargo fmt --manifest-path crates/wire/fuzz/Cargo.toml --check
+	@for crate in $(FUZZED); do cargo fmt --manifest-path crates/$$crate/fuzz/Cargo.toml --check || exit 1; done
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@$(CARGO_DENY_VERSION)
@@ -42,9 +47,28 @@ lint: ## formatting, clippy and rustdoc without a warning, and what the dependen
 	  echo 'NOT CHECKED: known flaws in dependencies, because the advisory database could not be fetched'; \
 	fi
 
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (10)
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ_VERSION)
+	@TARGET_DIR='$(abspath $(TARGET_DIR))/fuzz' SECONDS_EACH='$(FUZZ_SECONDS)' bash crates/fuzz.sh $(FUZZED)
+
 .PHONY: autobahn
 autobahn: ## Autobahn|Testsuite against the listener's WebSocket code over TLS (needs a Python 2.7, named by PYTHON27)
 	@PYTHON27='$(PYTHON27)' bash crates/listener/autobahn/run.sh
+
+.PHONY: tls-audit
+tls-audit: build ## sslyze and testssl.sh against both listeners of a broker; AUDITS=sslyze for that one alone, in seconds
+	@CARILLON='$(CARILLON)' AUDITS='$(AUDITS)' bash crates/broker/tls-audit/run.sh
+
+.PHONY: attack
+attack: ## attacks on a broker, and what they cost others; minutes, after a release build (ATTACKS names some of them)
+	@cargo build --workspace --bin carillon --bin attack --release
+	@$(TARGET_DIR)/release/attack --carillon $(TARGET_DIR)/release/carillon $(ATTACKS)
+
+.PHONY: attack-check
+attack-check: build ## the same attacks in short, and whether each is answered as it must be, whatever the machine's speed
+	@cargo build --workspace --bin attack --profile $(PROFILE)
+	@$(dir $(CARILLON))attack --carillon $(CARILLON) --check structure --seconds 1 --size small $(ATTACKS)
 
 # Over the whole workspace, so that the dependencies have the features, and so the build, that `make test` gives them.
 .PHONY: build

@@ -22,7 +22,7 @@ fi
 # A key of its own for each certificate: a renewal is also the end of a key that somebody may have copied.
 openssl ecparam -name prime256v1 -genkey -noout -out "$directory/server-key.pem"
 openssl req -new -config "$config" -key "$directory/server-key.pem" -out "$directory/server.csr"
-openssl x509 -req -days 397 -in "$directory/server.csr" -extfile "$config" -extensions server \
+openssl x509 -req -days 365 -in "$directory/server.csr" -extfile "$config" -extensions server \
     -CA "$directory/ca.pem" -CAkey "$directory/ca-key.pem" -set_serial "0x$(openssl rand -hex 16)" \
     -out "$directory/server.pem"
 rm "$directory/server.csr"

@@ -56,7 +56,7 @@ fn mismatched_certificate_and_key_stop_the_start() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     let told = told(&output);
-    assert!(told.contains("tls.certificate and tls.key") && told.contains(others.key.to_str().unwrap()), "{told}");
+    assert!(told.contains("the files of [tls]") && told.contains(others.key.to_str().unwrap()), "{told}");
 }
 
 #[test]

@@ -13,7 +13,10 @@ use rustls::RootCertStore;
 use crate::{
     backoff::ReconnectPolicy,
     client::Client,
-    connection::dial::{TlsDialer, roots_from_file, roots_from_pem, system_roots},
+    connection::{
+        certificate::ClientCertificate,
+        dial::{TlsDialer, roots_from_file, roots_from_pem, system_roots},
+    },
     endpoint::Endpoint,
     error::ConnectError,
     observer::{Notice, NoticeHandler},
@@ -70,6 +73,7 @@ impl Settings {
 pub struct ClientBuilder {
     url: String,
     trust: Trust,
+    certificate: Option<ClientCertificate>,
     token: Option<TokenSource>,
     name: Option<String>,
     connect_timeout: Duration,
@@ -86,6 +90,7 @@ impl ClientBuilder {
         Self {
             url,
             trust: Trust::System,
+            certificate: None,
             token: None,
             name: None,
             connect_timeout: Duration::from_secs(10),
@@ -116,7 +121,22 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects with this token or API key each time. Without one the client is anonymous.
+    /// Shows this certificate to a broker that asks for one: a PEM file with the client's own certificate, followed by those
+    /// that issued it, and one with its private key, without a passphrase. They are read once, by [`ClientBuilder::connect`].
+    /// A broker that lets the client in by its certificate needs no token.
+    pub fn client_certificate_files(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        let (certificate, key) = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
+        self.certificate = Some(ClientCertificate::Files { certificate, key });
+        self
+    }
+
+    /// The same, from PEM texts.
+    pub fn client_certificate_pem(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.certificate = Some(ClientCertificate::Pem { certificate: certificate.into(), key: key.into() });
+        self
+    }
+
+    /// Connects with this token or API key each time. Without one the client is who its certificate says, or anonymous.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(TokenSource::Fixed(token.into()));
         self
@@ -212,7 +232,8 @@ impl ClientBuilder {
             Trust::Pem(pem) => roots_from_pem(&pem, "the given PEM text")?,
             Trust::System => system_roots()?,
         };
-        let dialer = TlsDialer::new(endpoint.clone(), roots)?;
+        let certificate = self.certificate.map(ClientCertificate::read).transpose()?;
+        let dialer = TlsDialer::new(endpoint.clone(), roots, certificate)?;
         let settings = Settings {
             endpoint,
             token: self.token,

@@ -21,6 +21,12 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Host and port, for people.
+    pub(crate) fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     pub(crate) fn parse(url: &str) -> Result<Self, UrlError> {
         let uri: Uri = url.parse().map_err(|error| UrlError::Syntax { reason: format!("{error}") })?;
         match uri.scheme_str() {

@@ -1,8 +1,10 @@
-//! Accepts sockets and places each on the shard with the fewest connections. It never waits for a handshake.
+//! Accepts sockets, counts them, and places each on the shard with the fewest connections. It waits for a handshake only
+//! where as many are under way as there may be.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use carillon_metrics::{AcceptError, BrokerMetrics};
+use carillon_access::quota::Most;
+use carillon_metrics::{AcceptError, BrokerMetrics, QuotaName};
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -10,7 +12,12 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 
-use crate::shard::Placement;
+use crate::{
+    gate::Gate,
+    proxies::Proxies,
+    quota::{Counted, Handshake, Ledger, Scopes},
+    shard::Placement,
+};
 
 /// How long accepting pauses when descriptors or memory have run out. What waits in the kernel's queue is kept.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +36,11 @@ const ENOBUFS: i32 = 105;
 pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
     pub(crate) shards: Vec<Placement>,
-    pub(crate) max_connections: usize,
+    pub(crate) proxies: Proxies,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) ledger: Arc<Ledger>,
+    /// From when the broker's clocks count.
+    pub(crate) origin: Instant,
     pub(crate) metrics: Arc<BrokerMetrics>,
 }
 
@@ -48,12 +59,17 @@ impl Acceptor {
     pub(crate) async fn run(self, mut drain: watch::Receiver<bool>) {
         let mut told: Option<Instant> = None;
         loop {
-            let accepted = tokio::select! {
+            let next = async {
+                let scopes = self.gate.scopes();
+                let handshake = self.begin_handshake(&scopes).await;
+                (self.listener.accept().await, handshake)
+            };
+            let (accepted, handshake) = tokio::select! {
                 _ = drain.wait_for(|drain| *drain) => return,
-                accepted = self.listener.accept() => accepted,
+                next = next => next,
             };
             match accepted {
-                Ok((socket, peer)) => self.place(socket, peer),
+                Ok((socket, peer)) => self.place(socket, peer, handshake),
                 Err(error) => {
                     let kind = classify(&error);
                     self.metrics.accept_errors.of(kind).inc();
@@ -64,7 +80,7 @@ impl Acceptor {
                         continue;
                     }
                     if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
-                        tracing::error!(%error, "accepting pauses until there is room again; raise the limit on open files (ulimit -n) or lower limits.max_connections");
+                        tracing::error!(%error, "accepting pauses until there is room again; raise the limit on open files (ulimit -n) or lower quotas.broker.connections");
                         told = Some(Instant::now());
                     }
                     self.metrics.accept_pauses.inc();
@@ -74,18 +90,62 @@ impl Acceptor {
         }
     }
 
-    fn place(&self, socket: TcpStream, peer: SocketAddr) {
-        let connections: usize = self.shards.iter().map(Placement::connections).sum();
-        if connections >= self.max_connections {
+    /// Waits until one more handshake is within the quota. Those who come meanwhile wait in the kernel's queue, so that
+    /// a storm of clients who come back is worked off and not sent away.
+    async fn begin_handshake(&self, scopes: &Scopes) -> Handshake {
+        let handshakes = &self.ledger.handshakes;
+        if let Some(Most { most, mode }) = scopes.broker.handshakes
+            && handshakes.under_way() >= most
+        {
+            if mode.is_enforced() {
+                self.ledger.note_enforced(QuotaName::BrokerHandshakes);
+                while handshakes.under_way() >= most {
+                    handshakes.one_ended().await;
+                }
+            } else {
+                self.ledger.note_reported(QuotaName::BrokerHandshakes);
+            }
+        }
+        handshakes.begin()
+    }
+
+    fn place(&self, socket: TcpStream, peer: SocketAddr, handshake: Handshake) {
+        let scopes = self.gate.scopes();
+        let Ok(counted) = self.count(peer, &scopes) else {
             self.metrics.connections_refused.inc();
             return;
-        }
+        };
         let ready = prepare(&socket).and_then(|()| socket.into_std());
         match (ready, self.shards.iter().min_by_key(|shard| shard.connections())) {
-            (Ok(socket), Some(shard)) => shard.place(socket, peer),
+            (Ok(socket), Some(shard)) => shard.place(socket, peer, handshake, counted),
             (Err(error), _) => tracing::debug!(%error, "a connection was gone before it could be placed"),
             (Ok(_), None) => {}
         }
+    }
+}
+
+/// As many connections are there as may be.
+struct OverQuota;
+
+impl Acceptor {
+    /// Counts a connection for the broker and for its address. A trusted proxy's own address is not what counts: the
+    /// client's is, once it is known.
+    fn count(&self, peer: SocketAddr, scopes: &Scopes) -> Result<Option<Counted>, OverQuota> {
+        let connections: usize = self.shards.iter().map(Placement::connections).sum();
+        if let Some(Most { most, mode }) = scopes.broker.connections
+            && connections as u64 >= most
+        {
+            if mode.is_enforced() {
+                self.ledger.note_enforced(QuotaName::BrokerConnections);
+                return Err(OverQuota);
+            }
+            self.ledger.note_reported(QuotaName::BrokerConnections);
+        }
+        if self.proxies.is_trusted(peer.ip()) {
+            return Ok(None);
+        }
+        let now_ns = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Counted::enter(&self.ledger, scopes, peer.ip(), now_ns).map(Some).ok_or(OverQuota)
     }
 }
 

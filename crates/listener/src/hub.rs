@@ -144,6 +144,11 @@ impl Hub {
         true
     }
 
+    /// Lets no connection keep more than so many bytes in its outbox.
+    pub(crate) fn shrink_outboxes(&mut self, max_bytes: usize) {
+        self.router.shrink_outboxes(max_bytes);
+    }
+
     /// How large the batch for the other shards has become.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.as_ref().map_or(0, Batch::size_bytes)
@@ -183,6 +188,7 @@ impl Hub {
         let metrics = &self.metrics;
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.subscriptions.set(gauge(counts.subscriptions));
+        metrics.queued_bytes.set(gauge(counts.memory_bytes));
         metrics.outbox_bytes.set(gauge(counts.outbox_bytes));
         metrics.outbox_messages.set(gauge(counts.outbox_messages));
         let dropped = self.router.take_dropped();

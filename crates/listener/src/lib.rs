@@ -10,7 +10,7 @@
 //!
 //! Start with [`Listener`]. Then, inwards: `accept` and `shard` (threads), `connection` (one socket's life),
 //! [`websocket`] (frames), `session` (what the messages do, without I/O), [`gate`] (who is let in, and what they may do) and
-//! `hub` (what the sessions of a shard share).
+//! `hub` (what the sessions of a shard share). [`quota`] counts how much. [`proxies`] and [`origin`] answer where a client is, and what page it is.
 
 mod accept;
 mod arrival;
@@ -19,6 +19,9 @@ mod connection;
 pub mod gate;
 mod http;
 mod hub;
+pub mod origin;
+pub mod proxies;
+pub mod quota;
 mod session;
 pub mod settings;
 mod shard;
@@ -33,11 +36,15 @@ use tokio::{net::TcpListener, runtime::Builder, sync::watch, time::Instant};
 
 use self::{
     accept::Acceptor,
+    quota::Ledger,
     shard::{ShardHandle, Start, queue},
 };
 
 pub use gate::Gate;
 pub use http::WEBSOCKET_PATH;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use session::harness::run as run_sessions;
 pub use settings::Settings;
 pub use tls::Tls;
 
@@ -90,7 +97,10 @@ impl Listener {
         let address = listener.local_addr()?;
         let settings = Arc::new(settings);
         let (drain, draining) = watch::channel(false);
-        let handles = start_shards(&settings, tls, gate, shards, &draining)?;
+        let origin = Instant::now();
+        let entries = settings.limits.quota_entries;
+        let ledger = Arc::new(Ledger::new(entries, &gate.scopes().identity, Arc::clone(&broker_metrics)));
+        let handles = start_shards(&settings, tls, gate, &ledger, shards, origin, &draining)?;
         let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let acceptor = {
@@ -98,7 +108,10 @@ impl Listener {
             Acceptor {
                 listener: TcpListener::from_std(listener)?,
                 shards: placements,
-                max_connections: settings.limits.max_connections,
+                proxies: settings.proxies.clone(),
+                gate: Arc::clone(gate),
+                ledger,
+                origin,
                 metrics: broker_metrics,
             }
         };
@@ -131,10 +144,12 @@ fn start_shards(
     settings: &Arc<Settings>,
     tls: &Tls,
     gate: &Arc<Gate>,
+    ledger: &Arc<Ledger>,
     metrics: &[Arc<ShardMetrics>],
+    origin: Instant,
     drain: &watch::Receiver<bool>,
 ) -> io::Result<Vec<ShardHandle>> {
-    let origin = Instant::now();
+    let all_metrics: Arc<[_]> = metrics.into();
     let (senders, inboxes): (Vec<_>, Vec<_>) =
         metrics.iter().map(|_| queue::bounded(settings.limits.shard_queue_bytes)).unzip();
     let mut handles = Vec::with_capacity(metrics.len());
@@ -145,7 +160,9 @@ fn start_shards(
             settings: Arc::clone(settings),
             tls: tls.clone(),
             gate: Arc::clone(gate),
+            ledger: Arc::clone(ledger),
             metrics: Arc::clone(metrics),
+            all_metrics: Arc::clone(&all_metrics),
             origin,
             inbox,
             peers: peers.collect(),

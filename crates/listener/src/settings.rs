@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::{origin::OriginPattern, proxies::Proxies};
+
 /// Where the door stands, and how it treats who comes.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -10,6 +12,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The kernel's queue of connections that are not yet accepted.
     pub backlog: u32,
+    /// Whose word is taken for a client's address.
+    pub proxies: Proxies,
     /// Which `Origin` headers are let in.
     pub origins: Origins,
     /// How many and how large.
@@ -21,8 +25,8 @@ pub struct Settings {
 /// Which web pages may connect. Only browsers send `Origin`; it guards their users, not the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// Origins that are let in, as `scheme://host[:port]` in lower case; `*` alone lets every page in.
-    pub allowed: Vec<String>,
+    /// Origins that are let in.
+    pub allowed: Vec<OriginPattern>,
     /// Lets every origin whose host is this machine in: `localhost`, `127.0.0.0/8`, `[::1]`. For development.
     pub allow_loopback: bool,
     /// Refuses a request that carries no `Origin` at all, as those of services do.
@@ -32,8 +36,6 @@ pub struct Origins {
 /// Every bound on a number or a size. At each bound something defined happens, which its line tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of the whole broker, handshakes included. One more is closed before its handshake.
-    pub max_connections: usize,
     /// Payload and headers of one publication, in bytes. A larger one is refused with an error.
     pub max_payload_bytes: usize,
     /// One WebSocket message, fragments together, in bytes. A larger one ends the connection with 1009.
@@ -52,6 +54,8 @@ pub struct Limits {
     pub shard_queue_bytes: usize,
     /// Bytes of an HTTP request's head. A larger one gets 431.
     pub max_http_head_bytes: usize,
+    /// Identities, and addresses, whose use of the quotas is remembered. Those who find no room share one account.
+    pub quota_entries: u32,
 }
 
 /// Every bound on a time.
@@ -76,7 +80,6 @@ pub struct Deadlines {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 100_000,
             max_payload_bytes: 1 << 20,
             max_message_bytes: (1 << 20) + (4 << 10),
             max_subscriptions: 10_000,
@@ -86,6 +89,7 @@ impl Default for Limits {
             reply_bytes: 256 << 10,
             shard_queue_bytes: 16 << 20,
             max_http_head_bytes: 16 << 10,
+            quota_entries: 200_000,
         }
     }
 }

@@ -12,7 +12,8 @@ use std::{
 use carillon_access::{
     Policy,
     identity::{
-        ApiKeys, IssuerConfig, IssuerKeys, Key, KeyId, Revocations, Secret, Service, ServiceKey, Verifier, generate,
+        ApiKeys, CertificateRules, IssuerConfig, IssuerKeys, Key, KeyId, NameKind, Revocations, Rule, Secret, Service,
+        ServiceKey, Verifier, generate,
     },
     permissions::{Role, Rules as Patterns},
 };
@@ -20,7 +21,12 @@ use carillon_listener::gate::Rules;
 use carillon_metrics::LoginResult;
 use carillon_wire::{ClientMessage, Id, Overflow, client_message::Refresh};
 use jsonwebtoken::{EncodingKey, Header};
-use support::{Broker, Client, Said, eventually, settings};
+use rustls::version::TLS13;
+use support::{
+    Broker, Client, Said, eventually,
+    pki::{Authority, ClientCertificate, Door, client_config},
+    settings,
+};
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes and more";
 
@@ -41,7 +47,8 @@ fn patterns(allow: &[&str], deny: &[&str]) -> Patterns {
     Patterns { allow: owned(allow), deny: owned(deny) }
 }
 
-/// Anonymous clients read `public.>`; role `user` reads and writes its own; the service writes `public.>`.
+/// Anonymous clients read `public.>`; role `user`, which certificates have too, reads and writes its own; the service writes
+/// `public.>`.
 fn rules() -> (Rules, String) {
     let mut rules = support::anonymous_may_do_everything();
     rules.anonymous.as_mut().unwrap().roles = vec!["reader".into()];
@@ -66,6 +73,8 @@ fn rules() -> (Rules, String) {
     let keys = vec![ServiceKey { id, hash, expires_at_s: None }];
     let service = Service { name: "feed".into(), roles: vec!["writer".into()], claims: BTreeMap::new(), keys };
     rules.api_keys = ApiKeys::new(vec![service]).unwrap();
+    let rule = Rule { name: NameKind::CommonName, pattern: "*".into(), roles: vec!["user".into()] };
+    rules.certificates = CertificateRules::new(vec![rule]).unwrap();
     (rules, String::from_utf8(printed.expose().to_vec()).unwrap())
 }
 
@@ -98,16 +107,33 @@ fn verdict(said: Said, id: u64) -> u16 {
     }
 }
 
+/// A token or key, and a certificate.
+struct Shown<'a>(Option<&'a str>, Option<&'a ClientCertificate>);
+
+impl Shown<'_> {
+    fn connected(&self, broker: &Broker) -> Client {
+        let Self(credentials, certificate) = self;
+        let config = client_config(&broker.tls, *certificate, &[&TLS13]);
+        let mut client = Broker::upgrade(broker.tls_stream_with(&config), "");
+        assert_eq!(client.connect_with(*credentials), Said::Welcome);
+        client
+    }
+}
+
 #[test]
 fn each_identity_may_do_what_its_roles_allow_and_nothing_else() {
     let (rules, key) = rules();
-    let broker = Broker::start_behind(settings(), 1, rules);
-    let ann = token("ann", now_s() + 600, &["user"]);
-    // Credentials, then what it may publish to and subscribe to.
-    let cases: [(Option<&str>, &[&str], &[&str]); 3] = [
-        (None, &[], &["public.a", "public.news.*"]),
-        (Some(&ann), &["user.ann.x"], &["public.a", "public.news.*", "user.ann.>", "user.ann.x"]),
-        (Some(&key), &["public.a", "public.secret.x"], &[]),
+    let authority = Authority::new("clients");
+    let door = Door::new(&[&authority], "", false);
+    let broker = Broker::start_with_tls(settings(), 1, rules, door.tls, door.files);
+    let (ann, bob) = (token("ann", now_s() + 600, &["user"]), authority.issue("bob", 1));
+    // What is shown, then what it may publish to and subscribe to.
+    let cases: [(Shown<'_>, &[&str], &[&str]); 5] = [
+        (Shown(None, None), &[], &["public.a", "public.news.*"]),
+        (Shown(Some(&ann), None), &["user.ann.x"], &["public.a", "public.news.*", "user.ann.>", "user.ann.x"]),
+        (Shown(Some(&key), None), &["public.a", "public.secret.x"], &[]),
+        (Shown(None, Some(&bob)), &["user.bob.x"], &["public.a", "public.news.*"]),
+        (Shown(Some(&key), Some(&bob)), &["public.a", "public.secret.x"], &[]),
     ];
     let topics = ["public.a", "public.closed", "public.secret.x", "user.ann.x", "user.bob.x", "other"];
     let all_patterns = [
@@ -124,16 +150,16 @@ fn each_identity_may_do_what_its_roles_allow_and_nothing_else() {
         ">",
         "other",
     ];
-    for (credentials, may_publish, may_subscribe) in cases {
-        let mut client = connected(&broker, credentials);
+    for (number, (shown, may_publish, may_subscribe)) in cases.into_iter().enumerate() {
+        let mut client = shown.connected(&broker);
         for topic in topics {
             let expected = if may_publish.contains(&topic) { 0 } else { 403 };
-            assert_eq!(publish(&mut client, topic), expected, "publish {topic} with {credentials:?}");
+            assert_eq!(publish(&mut client, topic), expected, "publish {topic} in case {number}");
         }
         for pattern in all_patterns {
             let expected = if may_subscribe.contains(&pattern) { 0 } else { 403 };
-            let mut client = connected(&broker, credentials);
-            assert_eq!(subscribe(&mut client, pattern), expected, "subscribe {pattern} with {credentials:?}");
+            let mut client = shown.connected(&broker);
+            assert_eq!(subscribe(&mut client, pattern), expected, "subscribe {pattern} in case {number}");
         }
         client.ping();
     }

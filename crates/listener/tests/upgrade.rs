@@ -94,7 +94,7 @@ fn several_subprotocols_may_be_offered_in_any_form() {
 #[test]
 fn a_listed_origin_is_let_in() {
     let mut settings = settings();
-    settings.origins = Origins { allowed: vec!["https://app.example.com".into()], ..Origins::default() };
+    settings.origins = Origins { allowed: vec!["https://app.example.com".parse().unwrap()], ..Origins::default() };
     let broker = Broker::start(settings);
     let request = |origin: &str| upgrade_request(&format!("Origin: {origin}\r\n"));
     assert!(answer(&broker, &request("https://app.example.com")).starts_with("HTTP/1.1 101 "));

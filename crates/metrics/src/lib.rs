@@ -41,7 +41,7 @@ pub use export::{CONTENT_TYPE, ExportError, Exporter};
 pub use instrument::{Counter, Gauge, Histogram, HistogramSnapshot, SharedCounter};
 pub use label::{Label, Labelled};
 pub use reason::{
-    AcceptError, CloseReason, DropReason, HandshakeFailure, LoginResult, Phase, RefusalReason, ReloadResult,
-    TlsHandshake,
+    AcceptError, CloseReason, DropReason, HandshakeFailure, JwksFetchResult, LoginResult, Phase, QuotaHolder,
+    QuotaName, RefusalReason, ReloadResult, TlsHandshake,
 };
 pub use shard::ShardMetrics;

@@ -23,12 +23,26 @@ labels! {
 
     /// Why a connection ended before its client was connected.
     pub enum HandshakeFailure {
+        /// It came from a trusted proxy, which sent no PROXY header in time, or one that is not understood.
+        ProxyHeader = "proxy_header",
         /// It spoke plain text where TLS is spoken.
         PlainText = "plain_text",
         /// Its TLS handshake did not end in time.
         TlsTimeout = "tls_timeout",
         /// Its TLS handshake failed: no common version or cipher, a certificate the client refuses, or it went away.
         TlsError = "tls_error",
+        /// It showed no client certificate, and one is required.
+        ClientCertificateMissing = "client_certificate_missing",
+        /// None of the configured authorities has issued its client certificate.
+        ClientCertificateUnknownCa = "client_certificate_unknown_ca",
+        /// Its client certificate, or one that issued it, has run out, or its time has not come.
+        ClientCertificateExpired = "client_certificate_expired",
+        /// Its client certificate, or one that issued it, is revoked.
+        ClientCertificateRevoked = "client_certificate_revoked",
+        /// There is no current revocation list of the issuer of its client certificate.
+        ClientCertificateUnknownStatus = "client_certificate_unknown_status",
+        /// Its client certificate is damaged, not for clients, or its signature does not hold.
+        ClientCertificateInvalid = "client_certificate_invalid",
         /// No complete HTTP request came in time.
         HttpTimeout = "http_timeout",
         /// Its HTTP request was malformed or too large.
@@ -43,6 +57,8 @@ labels! {
         Subprotocol = "subprotocol",
         /// The broker was told to stop before it was a WebSocket.
         Draining = "draining",
+        /// A proxy has told its address, from which as many are there as may be.
+        QuotaExceeded = "quota_exceeded",
     }
 
     /// Why a WebSocket connection ended.
@@ -81,6 +97,12 @@ labels! {
         InternalError = "internal_error",
         /// The client's credentials were refused, missing, or ran out.
         Unauthenticated = "unauthenticated",
+        /// The broker held as much in memory as it may, and the client had sent a part of a large message.
+        Overloaded = "overloaded",
+        /// The client's credentials could not be checked then.
+        Unavailable = "unavailable",
+        /// Its identity or its address had used up a quota.
+        QuotaExceeded = "quota_exceeded",
     }
 
     /// How presenting credentials, or none, ended.
@@ -89,6 +111,10 @@ labels! {
         Accepted = "accepted",
         /// It was not; its error says why.
         Refused = "refused",
+        /// Its credentials could not be checked then.
+        Unavailable = "unavailable",
+        /// Its identity or its address had used up a quota.
+        QuotaExceeded = "quota_exceeded",
         /// A client that was in has renewed its credentials.
         Refreshed = "refreshed",
     }
@@ -107,6 +133,8 @@ labels! {
         Forbidden = "forbidden",
         /// The broker cannot take it now.
         Overloaded = "overloaded",
+        /// A quota of the connection, the identity or the address is used up.
+        QuotaExceeded = "quota_exceeded",
     }
 
     /// Why a message did not reach a subscriber's socket.
@@ -121,6 +149,66 @@ labels! {
         Draining = "draining",
     }
 
+    /// A bound on how much, by its key in the configuration's `[quotas]`.
+    pub enum QuotaName {
+        /// All connections of the broker.
+        BrokerConnections = "broker.connections",
+        /// All handshakes of the broker. What is over it waits in the kernel's queue.
+        BrokerHandshakes = "broker.handshakes",
+        /// All that waits in memory for clients that read slowly, or have not sent all of a message.
+        BrokerQueuedBytes = "broker.queued_bytes",
+        /// One connection's subscriptions.
+        ConnectionSubscriptions = "connection.subscriptions",
+        /// The size of one connection's publications.
+        ConnectionPayloadBytes = "connection.payload_bytes",
+        /// One connection's publications in a time.
+        ConnectionPublications = "connection.publications",
+        /// One connection's published bytes in a time.
+        ConnectionBytes = "connection.bytes",
+        /// One connection's other requests in a time.
+        ConnectionRequests = "connection.requests",
+        /// One connection's refused credentials in a time.
+        ConnectionFailedLogins = "connection.failed_logins",
+        /// One identity's connections.
+        IdentityConnections = "identity.connections",
+        /// One identity's subscriptions.
+        IdentitySubscriptions = "identity.subscriptions",
+        /// The size of one identity's publications.
+        IdentityPayloadBytes = "identity.payload_bytes",
+        /// One identity's publications in a time.
+        IdentityPublications = "identity.publications",
+        /// One identity's published bytes in a time.
+        IdentityBytes = "identity.bytes",
+        /// One identity's other requests in a time.
+        IdentityRequests = "identity.requests",
+        /// One identity's refused credentials in a time.
+        IdentityFailedLogins = "identity.failed_logins",
+        /// One address' connections.
+        AddressConnections = "address.connections",
+        /// One address' handshakes.
+        AddressHandshakes = "address.handshakes",
+        /// One address' subscriptions.
+        AddressSubscriptions = "address.subscriptions",
+        /// The size of one address' publications.
+        AddressPayloadBytes = "address.payload_bytes",
+        /// One address' publications in a time.
+        AddressPublications = "address.publications",
+        /// One address' published bytes in a time.
+        AddressBytes = "address.bytes",
+        /// One address' other requests in a time.
+        AddressRequests = "address.requests",
+        /// One address' refused credentials in a time.
+        AddressFailedLogins = "address.failed_logins",
+    }
+
+    /// Whose use of the quotas is remembered.
+    pub enum QuotaHolder {
+        /// Somebody who proved who they are.
+        Identity = "identity",
+        /// An IPv4 address, or the /64 of an IPv6 address.
+        Address = "address",
+    }
+
     /// Why no connection could be accepted.
     pub enum AcceptError {
         /// Out of file descriptors.
@@ -129,6 +217,20 @@ labels! {
         Memory = "memory",
         /// Anything else; the log says what.
         Other = "other",
+    }
+
+    /// How a fetch of an issuer's keys from its JWKS URL ended.
+    pub enum JwksFetchResult {
+        /// Its keys are in use.
+        Ok = "ok",
+        /// No answer, or none in full, came in time.
+        Timeout = "timeout",
+        /// Its host has no address, takes no connection, is not trusted, or broke the connection off.
+        Unreachable = "unreachable",
+        /// It answered with another status than 200; redirects are among them.
+        BadStatus = "bad_status",
+        /// What it answered with is no JWKS document, is too large, or has no key for this issuer.
+        BadDocument = "bad_document",
     }
 
     /// How a reload of certificate and key ended.
@@ -152,7 +254,11 @@ mod tests {
         for (place, label) in E::ALL.iter().enumerate() {
             assert_eq!(label.index(), place, "{label:?}");
             assert!(
-                label.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                // A dot only where the label is a key of the configuration.
+                label
+                    .name()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte)),
                 "{label:?} has the name {:?}",
                 label.name()
             );
@@ -168,6 +274,9 @@ mod tests {
         check::<RefusalReason>();
         check::<DropReason>();
         check::<AcceptError>();
+        check::<JwksFetchResult>();
         check::<ReloadResult>();
+        check::<QuotaName>();
+        check::<QuotaHolder>();
     }
 }

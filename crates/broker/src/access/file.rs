@@ -2,7 +2,10 @@
 //!
 //! Serde stops at the first error, so each key is tried alone; whether what is written makes sense is for others to say.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use carillon_access::{Operation, permissions::Role};
 use figment::{
@@ -12,17 +15,20 @@ use figment::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::report::Report;
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, RoleQuotas};
 
 /// An access file. What had the wrong form is left out, and stands in the report.
 #[derive(Debug, Default)]
 pub(super) struct AccessFile {
     pub(super) roles: Vec<(String, Role)>,
+    /// Of roles that have some, by their names.
+    pub(super) quotas: HashMap<String, RoleQuotas>,
     pub(super) issuers: Vec<Entry<IssuerEntry>>,
     pub(super) services: Vec<Entry<ServiceEntry>>,
+    pub(super) certificates: Vec<Entry<CertificateEntry>>,
 }
 
-/// One `[[issuers]]` or `[[services]]`.
+/// One `[[issuers]]`, `[[services]]` or `[[certificates]]`.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
     /// How errors name it: `services["billing"]`.
@@ -39,8 +45,10 @@ pub(super) struct IssuerEntry {
     pub(super) audiences: Vec<String>,
     pub(super) key_files: Vec<String>,
     pub(super) jwks_file: Option<String>,
-    /// Known so that whoever writes it is told what to do instead.
     pub(super) jwks_url: Option<String>,
+    pub(super) jwks_ca_file: Option<String>,
+    pub(super) jwks_max_age_seconds: Option<u64>,
+    pub(super) jwks_floor_seconds: Option<u64>,
     pub(super) leeway_seconds: Option<u64>,
     pub(super) roles_claim: Option<String>,
     pub(super) required_claims: Vec<String>,
@@ -66,7 +74,20 @@ pub(super) struct KeyEntry {
     pub(super) expires: Option<Value>,
 }
 
-const SECTIONS: [&str; 3] = ["roles", "issuers", "services"];
+/// `[[certificates]]`: whose client certificates say who they are. One name of the four.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CertificateEntry {
+    pub(super) uri: Option<String>,
+    pub(super) dns: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) common_name: Option<String>,
+    pub(super) roles: Vec<String>,
+}
+
+const SECTIONS: [&str; 4] = ["roles", "issuers", "services", "certificates"];
+/// The keys of `[[certificates]]` that name one.
+const CERTIFICATE_NAMES: [&str; 4] = ["uri", "dns", "email", "common_name"];
 
 impl AccessFile {
     /// Reads the file; fails if it cannot be read or is no TOML.
@@ -74,9 +95,10 @@ impl AccessFile {
         let mut file = Self::default();
         for (section, value) in config::read_toml(path)? {
             match section.as_str() {
-                "roles" => file.roles = roles(value, report),
-                "issuers" => file.issuers = entries("issuers", "issuer", value, report),
-                "services" => file.services = entries("services", "name", value, report),
+                "roles" => (file.roles, file.quotas) = roles(value, report),
+                "issuers" => file.issuers = entries("issuers", &["issuer"], value, report),
+                "services" => file.services = entries("services", &["name"], value, report),
+                "certificates" => file.certificates = entries("certificates", &CERTIFICATE_NAMES, value, report),
                 unknown => {
                     let near = SECTIONS.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
                     let near = near.filter(|known| strsim::damerau_levenshtein(known, unknown) <= 3);
@@ -90,22 +112,38 @@ impl AccessFile {
     }
 }
 
-fn roles(value: Value, report: &mut Report) -> Vec<(String, Role)> {
+fn roles(value: Value, report: &mut Report) -> (Vec<(String, Role)>, HashMap<String, RoleQuotas>) {
     let Some(roles) = value.into_dict() else {
         report.problem("roles", "expected sections, as in [roles.web.publish]");
-        return Vec::new();
+        return Default::default();
     };
     let mut read = Vec::new();
-    for (name, role) in roles {
+    let mut all_quotas = HashMap::new();
+    for (name, mut role) in roles {
         let label = format!("roles.{name}");
         if name.starts_with('$') {
             report.problem(&label, "names of roles do not start with `$`, which is for built-in ones");
+        }
+        if let Some(quotas) = take_quotas(&format!("{label}.quotas"), &mut role, report) {
+            all_quotas.insert(name.clone(), quotas);
         }
         // One that could not be read is still a role that others may name.
         let role = if are_sections(&label, &role, report) { form(&label, role, report) } else { None };
         read.push((name, role.unwrap_or_default()));
     }
-    read
+    (read, all_quotas)
+}
+
+/// The quotas of a role. They stand beside what it may do, and are no part of that.
+fn take_quotas(label: &str, role: &mut Value, report: &mut Report) -> Option<RoleQuotas> {
+    let Value::Dict(_, keys) = role else { return None };
+    let quotas: RoleQuotas = form(label, keys.remove("quotas")?, report)?;
+    for (key, pace) in quotas.paces() {
+        if let Err(error) = pace.check() {
+            report.problem(format!("{label}.{key}"), error);
+        }
+    }
+    (!quotas.is_empty()).then_some(quotas)
 }
 
 /// Whether no operation has a list where its `allow` and `deny` belong. Serde would take it for the two in order.
@@ -121,14 +159,17 @@ fn are_sections(label: &str, role: &Value, report: &mut Report) -> bool {
     report.problems() == before
 }
 
-fn entries<T: DeserializeOwned>(section: &str, name_key: &str, value: Value, report: &mut Report) -> Vec<Entry<T>> {
+fn entries<T: DeserializeOwned>(section: &str, name_keys: &[&str], value: Value, report: &mut Report) -> Vec<Entry<T>> {
     let Value::Array(_, tables) = value else {
         report.problem(section, format!("expected a list of sections; write its name in two brackets, [[{section}]]"));
         return Vec::new();
     };
-    let label = |(index, table): (usize, &Value)| match table.find_ref(name_key).and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => format!("{section}[{name:?}]"),
-        _ => format!("{section}[number {}]", index + 1),
+    let label = |(index, table): (usize, &Value)| {
+        let mut names = name_keys.iter().filter_map(|key| table.find_ref(key).and_then(Value::as_str));
+        match names.next() {
+            Some(name) if !name.is_empty() => format!("{section}[{name:?}]"),
+            _ => format!("{section}[number {}]", index + 1),
+        }
     };
     let labels: Vec<_> = tables.iter().enumerate().map(label).collect();
     let entries = labels.into_iter().zip(tables);
@@ -189,6 +230,7 @@ fn words(expected: &str) -> &str {
         "a map" => "texts by their names, as in { tenant = \"north\" }",
         "u64" => "a whole number, 0 or more",
         "struct Role" => "sections publish, subscribe, history, presence",
+        "struct PaceKeys" => "{ per_second = 10, burst = 20 }",
         "struct Rules" => "lists allow and deny",
         other => other,
     }

@@ -9,24 +9,33 @@ use carillon_access::identity::{
 
 use super::{
     file::{Entry, IssuerEntry},
+    jwks_url::{self, JwksSource},
     key_file,
     report::Report,
     roles::Roles,
 };
 
-/// An issuer, and the keys of its JWKS document if it has one.
+/// An issuer, and its keys unless they are in its configuration.
 struct Issuer {
     config: IssuerConfig,
-    published: Option<Vec<Key>>,
+    published: Published,
 }
 
-/// The issuers, each checked alone and then all together. Relative paths start at `directory`.
-pub(super) fn verifier(
+/// What an issuer publishes as a JWKS document.
+enum Published {
+    Nothing,
+    Keys(Vec<Key>),
+    At(Box<JwksSource>),
+}
+
+/// The issuers, each checked alone and then all together, and where the keys of some are to be fetched. Relative paths
+/// start at `directory`.
+pub(super) fn read(
     entries: Vec<Entry<IssuerEntry>>,
     directory: &Path,
     roles: &Roles,
     report: &mut Report,
-) -> Verifier {
+) -> (Verifier, Vec<JwksSource>) {
     let before = report.problems();
     let template_claims = roles.claims();
     let mut issuers = Vec::new();
@@ -49,17 +58,22 @@ pub(super) fn verifier(
             if report.problems() == before {
                 report.problem("issuers", error);
             }
-            return Verifier::default();
+            return (Verifier::default(), Vec::new());
         }
     };
+    let mut sources = Vec::new();
     for Issuer { config, published } in issuers {
-        if let Some(keys) = published
-            && let Err(error) = verifier.set_keys(&config.issuer, keys.into())
-        {
-            report.problem("issuers", error);
+        match published {
+            Published::Nothing => {}
+            Published::At(source) => sources.push(*source),
+            Published::Keys(keys) => {
+                if let Err(error) = verifier.set_keys(&config.issuer, keys.into()) {
+                    report.problem("issuers", error);
+                }
+            }
         }
     }
-    verifier
+    (verifier, sources)
 }
 
 fn issuer(
@@ -102,37 +116,55 @@ fn algorithms(label: &str, names: &[String], report: &mut Report) -> Vec<Algorit
     algorithms
 }
 
-/// The keys, from files of their own or from one document.
+/// The keys: from files of their own, from a file with a document, or from a URL.
 fn keys(
     label: &str,
     entry: &IssuerEntry,
     algorithms: &[Algorithm],
     directory: &Path,
     report: &mut Report,
-) -> Option<(IssuerKeys, Option<Vec<Key>>)> {
-    if entry.jwks_url.is_some() {
-        report.problem(
-            format!("{label}.jwks_url"),
-            "this version fetches no keys; save the document to a file, name it in jwks_file, and send SIGHUP when it has \
-             changed",
-        );
-        return None;
+) -> Option<(IssuerKeys, Published)> {
+    if entry.jwks_url.is_none() {
+        check_no_fetching(label, entry, report);
     }
-    match (entry.key_files.is_empty(), &entry.jwks_file) {
-        (false, None) => Some((IssuerKeys::Fixed(from_files(label, entry, algorithms, directory, report)?), None)),
-        (true, Some(path)) => {
-            Some((IssuerKeys::Jwks, Some(from_document(label, path, algorithms, directory, report)?)))
+    match (entry.key_files.is_empty(), &entry.jwks_file, &entry.jwks_url) {
+        (false, None, None) => {
+            let keys = from_files(label, entry, algorithms, directory, report)?;
+            Some((IssuerKeys::Fixed(keys), Published::Nothing))
         }
-        (true, None) => {
+        (true, Some(path), None) => {
+            let keys = from_document(label, path, algorithms, directory, report)?;
+            Some((IssuerKeys::Jwks, Published::Keys(keys)))
+        }
+        (true, None, Some(url)) => {
+            let source = jwks_url::read(label, url, entry, algorithms, directory, report)?;
+            Some((IssuerKeys::Jwks, Published::At(Box::new(source))))
+        }
+        (true, None, None) => {
             report.problem(
                 format!("{label}.key_files"),
-                "its keys are missing: name files with public keys in PEM (for HS256, with the secret), or a jwks_file",
+                "its keys are missing: name files with public keys in PEM (for HS256, with the secret), a jwks_file, or a \
+                 jwks_url",
             );
             None
         }
-        (false, Some(_)) => {
-            report.problem(format!("{label}.jwks_file"), "only one of key_files and jwks_file may be set");
+        (_, file, _) => {
+            let key = if file.is_some() { "jwks_file" } else { "jwks_url" };
+            report.problem(format!("{label}.{key}"), "only one of key_files, jwks_file and jwks_url may be set");
             None
+        }
+    }
+}
+
+/// Whoever sets how keys are fetched believes that they are.
+fn check_no_fetching(label: &str, entry: &IssuerEntry, report: &mut Report) {
+    for (key, is_set) in [
+        ("jwks_ca_file", entry.jwks_ca_file.is_some()),
+        ("jwks_max_age_seconds", entry.jwks_max_age_seconds.is_some()),
+        ("jwks_floor_seconds", entry.jwks_floor_seconds.is_some()),
+    ] {
+        if is_set {
+            report.problem(format!("{label}.{key}"), "it belongs to a jwks_url, and none is set");
         }
     }
 }

@@ -4,23 +4,27 @@
 //! [`load`] reads all that `[access]` of the configuration names, checks each part alone and then all together, and tells
 //! every problem at once. What comes out is whole, so a broker that reads it again either takes all of it or stays as it is.
 //!
-//! It does not decide anything: `carillon-access` does. It fetches nothing: an issuer's keys come from files. Nothing that
-//! it tells shows a value of the files other than names, patterns and paths, because a value may be a secret in the wrong
-//! place.
+//! It does not decide anything: `carillon-access` does. Reading fetches nothing: of an issuer with a JWKS URL it tells where
+//! the keys are, and [`Fetchers`] gets them while the broker runs. Nothing that it tells shows a value of the files other
+//! than names, patterns and paths, because a value may be a secret in the wrong place.
 //!
-//! Start with [`load`]; then `file` for what can be written, and `issuers` and `services` for what becomes of it.
+//! Start with [`load`]; then `file` for what can be written, `issuers` and `services` for what becomes of it, and
+//! `jwks_url` for the keys that are fetched.
 
 mod admission;
 mod anonymous;
+mod certificates;
 mod expiry;
 mod file;
 mod issuers;
+mod jwks_url;
 mod key_file;
 mod report;
 mod roles;
 mod services;
 
 use std::{
+    collections::HashMap,
     fs,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -30,17 +34,26 @@ use carillon_access::identity::{Algorithm, Revocations, Secret, Service};
 use carillon_listener::gate::Rules;
 
 use self::{file::AccessFile, report::Report, roles::Roles};
-use crate::config::{Access, ConfigError};
+use crate::config::{Access, ConfigError, RoleQuotas};
 
-pub use admission::NotAdmitted;
+pub use self::{
+    admission::{KeysNotFetched, NotAdmitted},
+    jwks_url::{Fetchers, JwksSource},
+};
 
 /// What `[access]` and its files come to.
 #[derive(Debug)]
 pub struct Loaded {
-    /// For the listener.
+    /// For the listener. Issuers with a JWKS URL have no keys yet.
     pub rules: Rules,
+    /// Where the keys of those issuers are, for [`Fetchers`].
+    pub sources: Vec<JwksSource>,
     /// The services, for those who ask what one may do.
     pub services: Vec<Service>,
+    /// Whether a client certificate can say who somebody is.
+    pub has_certificate_rules: bool,
+    /// What roles change of the quotas, by their names.
+    pub role_quotas: HashMap<String, RoleQuotas>,
     /// What is not wrong and should still be looked at, for the log.
     pub warnings: Vec<String>,
 }
@@ -59,26 +72,34 @@ pub fn load(access: &Access) -> Result<Loaded, ConfigError> {
         None => (AccessFile::default(), Path::new("")),
     };
     let roles = Roles::compile(file.roles, anonymous::built_in_role(access), &mut report);
-    let has_credentials = !(file.issuers.is_empty() && file.services.is_empty());
+    let has_credentials = !(file.issuers.is_empty() && file.services.is_empty() && file.certificates.is_empty());
     if access.file.is_some() && !access.anonymous && !has_credentials && report.problems() == 0 {
         report.problem(
             "issuers",
-            "nobody could connect: there is neither an issuer of tokens ([[issuers]]) nor a service ([[services]])",
+            "nobody could connect: there is neither an issuer of tokens ([[issuers]]) nor a service ([[services]]) nor a rule \
+             for client certificates ([[certificates]])",
         );
     }
-    let tokens = issuers::verifier(file.issuers, directory, &roles, &mut report);
+    let (tokens, sources) = issuers::read(file.issuers, directory, &roles, &mut report);
     let (services, api_keys) = services::api_keys(file.services, &roles, &mut report);
+    let has_certificate_rules = !file.certificates.is_empty();
+    let certificates = certificates::rules(file.certificates, &roles, &mut report);
     let anonymous = anonymous::identity(access, &roles, &mut report);
     let revocations = access.revocations.as_deref().map(|path| read_revocations(path, &mut report));
     let warnings = report.finish()?;
     let rules = Rules {
         tokens,
         api_keys,
+        certificates,
+        // It is made with the listener's certificates, not here.
+        client_verifier: None,
         anonymous,
         policy: roles.into_policy(),
         revocations: revocations.unwrap_or_default(),
+        // Whoever puts the rules in force adds quotas, and the issuers whose keys are fetched.
+        ..Rules::default()
     };
-    Ok(Loaded { rules, services, warnings })
+    Ok(Loaded { rules, sources, services, has_certificate_rules, role_quotas: file.quotas, warnings })
 }
 
 /// A list that cannot be read revokes nobody, so it is a problem: somebody may be in it.

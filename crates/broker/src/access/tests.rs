@@ -10,7 +10,7 @@ use carillon_wire::Pattern;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::*;
-use crate::config::{DEV_ROLE, Problem};
+use crate::config::{DEV_ROLE, PaceKeys, Problem};
 
 const HASH: &str = "00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff";
 /// What must not be in any error.
@@ -208,13 +208,42 @@ fn roles_say_what_is_wrong_with_them() {
 }
 
 #[test]
+fn quotas_of_roles_stand_beside_what_they_may_do() {
+    let good = service(&format!("roles = [\"web\"]\nkeys = [{{ id = \"b\", hash = \"{HASH}\" }}]"));
+    let with = |quotas: &str| format!("{good}[roles.x]\npublish.allow = [\"a\"]\n[roles.x.quotas]\n{quotas}");
+    let loaded = load(&Given::new(&with("connections = 0\nrequests = { per_second = 5 }")).access).unwrap();
+    let expected = RoleQuotas {
+        connections: Some(0),
+        requests: Some(PaceKeys { per_second: 5, burst: 0 }),
+        ..RoleQuotas::default()
+    };
+    assert_eq!(loaded.role_quotas, HashMap::from([("x".to_owned(), expected)]));
+    assert_told(
+        &with(
+            "handshakes = 5\nconnections = \"many\"\npublications = 3\nbytes = { per_second = 1, burst = 99999999999999 }",
+        ),
+        &[
+            "roles.x.quotas.connections (file DIR/access.toml): found a text, expected a whole number, 0 or more",
+            "roles.x.quotas.handshakes (file DIR/access.toml): there is no key `handshakes`; allowed here: connections",
+            "roles.x.quotas.publications (file DIR/access.toml): found a number, expected { per_second = 10, burst = 20 }",
+        ],
+    );
+    assert_told(
+        &with("bytes = { per_second = 1, burst = 99999999999999 }"),
+        &["roles.x.quotas.bytes (file DIR/access.toml): a burst of 99999999999999 is out of range"],
+    );
+}
+
+#[test]
 fn issuers_say_what_is_wrong_with_them() {
     let es256 = "algorithms = [\"ES256\"]\naudiences = [\"carillon\"]\n";
     let hs256 = "algorithms = [\"HS256\"]\naudiences = [\"carillon\"]\n";
     for (lines, expected) in [
-        (format!("{es256}jwks_url = \"https://login/jwks\""), "this version fetches no keys; save the document"),
         (es256.to_owned(), "its keys are missing"),
-        (format!("{es256}key_files = [\"public.pem\"]\njwks_file = \"j\""), "only one of key_files and jwks_file"),
+        (
+            format!("{es256}key_files = [\"public.pem\"]\njwks_file = \"j\""),
+            "only one of key_files, jwks_file and jwks_url",
+        ),
         (format!("{es256}key_files = [\"gone.pem\"]"), "DIR/gone.pem cannot be read"),
         (format!("{es256}key_files = [\"private.pem\"]"), "DIR/private.pem: it is a private key"),
         (format!("{es256}key_files = [\"secret\"]"), "DIR/secret: no PEM block"),
@@ -375,4 +404,39 @@ fn service_whose_keys_have_expired_is_not_admitted() {
     assert!(loaded.service_identity("billing", 999).unwrap().is_ok());
     assert!(matches!(loaded.service_identity("billing", 1_000), Some(Err(NotAdmitted::NoKeyLeft))));
     assert!(loaded.service_identity("biling", 999).is_none());
+}
+
+#[test]
+fn certificates_are_known_by_one_name_and_have_roles_that_fit_it() {
+    let roles = "[roles.web]\nsubscribe.allow = [\"user.{sub}\"]\n[roles.open]\nsubscribe.allow = [\"a\"]\n\
+                 [roles.tenant]\nsubscribe.allow = [\"{tenant}.a\"]\n";
+    let rule = |lines: &str| format!("{roles}[[certificates]]\n{lines}\n");
+    for good in [
+        "common_name = \"api\"\nroles = [\"web\"]",
+        "common_name = \"*\"\nroles = [\"web\", \"open\"]",
+        "dns = \"*.example.com\"\nroles = [\"open\"]",
+        "uri = \"spiffe://prod/*\"\nroles = [\"web\"]",
+        "email = \"*@example.com\"\nroles = [\"open\"]",
+    ] {
+        assert!(load(&Given::new(&rule(good)).access).unwrap().has_certificate_rules, "{good}");
+    }
+    for (lines, expected) in [
+        ("roles = [\"open\"]", "certificates[number 1] (file DIR/access.toml): expected one of uri, dns, email"),
+        ("uri = \"a\"\ndns = \"b\"\nroles = [\"open\"]", "certificates[\"a\"] (file DIR/access.toml): expected one of"),
+        ("uri = \"a\"", "certificates[\"a\"].roles (file DIR/access.toml): without a role"),
+        (
+            "uri = \"a\"\nroles = [\"wbe\"]",
+            "there is no role \"wbe\"; the access file has: \"open\", \"tenant\", \"web\"",
+        ),
+        ("dns = \"*.example.com\"\nroles = [\"web\"]", "`sub` cannot be used in topics"),
+        ("uri = \"a\"\nroles = [\"tenant\"]", "`tenant`"),
+        ("uri = \"*a*\"\nroles = [\"open\"]", "certificate rule 1 has more than one `*`"),
+        ("uri = \"\"\nroles = [\"open\"]", "certificate rule 1 has an empty pattern"),
+        (
+            "subject = \"a\"\nroles = [\"open\"]",
+            "there is no key `subject`; allowed here: uri, dns, email, common_name",
+        ),
+    ] {
+        assert_told(&rule(lines), &[expected]);
+    }
 }

@@ -106,12 +106,12 @@ fn host(name: &GeneralName<'_>) -> String {
     }
 }
 
-fn moment(time: ASN1Time) -> SystemTime {
+pub(super) fn moment(time: ASN1Time) -> SystemTime {
     let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
     if time.timestamp() < 0 { SystemTime::UNIX_EPOCH - seconds } else { SystemTime::UNIX_EPOCH + seconds }
 }
 
-fn date(time: ASN1Time) -> String {
+pub(super) fn date(time: ASN1Time) -> String {
     let time = time.to_datetime();
     format!("{} {:02}:{:02}:{:02} UTC", time.date(), time.hour(), time.minute(), time.second())
 }

@@ -9,15 +9,15 @@ use std::{
 
 use carillon_listener::tls::Tls;
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256,
 };
 
 use super::{DevCertificates, MakeError, inspect};
 
 const AUTHORITY_LIFE: Duration = days(3_650);
-/// Browsers refuse server certificates of more than 398 days.
-const SERVER_LIFE: Duration = days(397);
+/// Mozilla's recommendations for servers allow 366 days; some browsers refuse more than 398.
+const SERVER_LIFE: Duration = days(365);
 /// What ends sooner is made anew.
 const RENEW_AHEAD: Duration = days(30);
 /// For clients whose clocks are behind.
@@ -37,7 +37,7 @@ pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A server's certificate with its key.
+/// A certificate with its key.
 pub(super) struct Issued {
     pub(super) certificate_pem: String,
     pub(super) key_pem: String,
@@ -75,9 +75,26 @@ impl Authority {
     pub(super) fn issue(&self, hosts: &[String], now: SystemTime) -> Result<Issued, MakeError> {
         let mut params = CertificateParams::new(all_hosts(hosts).map(str::to_owned).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, "Carillon development server");
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth, now)
+    }
+
+    /// A certificate for a client, which is known by its common name.
+    pub(super) fn issue_client(&self, name: &str, now: SystemTime) -> Result<Issued, MakeError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth, now)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        usage: ExtendedKeyUsagePurpose,
+        now: SystemTime,
+    ) -> Result<Issued, MakeError> {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
         params.not_before = (now - CLOCK_SKEW).into();
         params.not_after = (now - CLOCK_SKEW + SERVER_LIFE).into();

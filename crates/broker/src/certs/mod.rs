@@ -2,6 +2,7 @@
 //!
 //! For production, certificates come from elsewhere; `certs-example/` shows ways.
 
+mod crl;
 mod files;
 mod inspect;
 mod make;
@@ -12,6 +13,7 @@ use std::{
     time::SystemTime,
 };
 
+pub use crl::CrlSummary;
 pub use inspect::{Summary, read_chain, summarize};
 
 /// Where a development authority and the certificate that it issued are kept, in one directory.
@@ -62,6 +64,23 @@ impl DevCertificates {
         Ok(files)
     }
 
+    /// Makes a certificate for a client of this name, signed by the authority in `directory`, over what is there.
+    pub fn make_client(directory: &Path, name: &str, now: SystemTime) -> Result<ClientFiles, MakeError> {
+        let client = ClientFiles::in_directory(directory, name)?;
+        let files = Self::in_directory(directory);
+        // Before the lock, which would make a directory that is missing.
+        let missing = || MakeError::NoAuthority(directory.into());
+        if !files.ca.exists() {
+            return Err(missing());
+        }
+        let _lock = files::lock_directory(directory)?;
+        let authority = make::Authority::read(&files.ca, &files.ca_key, now).ok_or_else(missing)?;
+        let issued = authority.issue_client(name, now)?;
+        files::write_private(&client.key, &issued.key_pem)?;
+        files::write_public(&client.certificate, &issued.certificate_pem)?;
+        Ok(client)
+    }
+
     /// The first of these files that is there.
     pub fn existing(&self) -> Option<&Path> {
         [&self.ca, &self.ca_key, &self.certificate, &self.key]
@@ -83,6 +102,27 @@ impl DevCertificates {
     }
 }
 
+/// Where a client's development certificate and its key are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl ClientFiles {
+    /// The files' places in `directory`, whether or not they are there. The name is the client's, and part of theirs.
+    pub fn in_directory(directory: &Path, name: &str) -> Result<Self, MakeError> {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(is_part) {
+            return Err(MakeError::ClientName(name.to_owned()));
+        }
+        let place = |what: &str| directory.join(format!("client-{name}{what}.pem"));
+        Ok(Self { certificate: place(""), key: place("-key") })
+    }
+}
+
 /// Why certificates could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
@@ -97,6 +137,12 @@ pub enum MakeError {
     /// A host is neither a DNS name nor an IP address.
     #[error("{0:?} is no host: expected a DNS name such as broker.test or *.broker.test, or an IP address")]
     Host(String),
+    /// A client cannot be called so.
+    #[error("{0:?} is no name for a client here: expected 1 to 64 letters, digits, `-`, `_` and `.`")]
+    ClientName(String),
+    /// There is nobody to sign.
+    #[error("{} has no development authority that lasts; `carillon certs dev` and `carillon serve --dev` make one", .0.display())]
+    NoAuthority(PathBuf),
     /// The certificate could not be put together or signed.
     #[error("the certificate cannot be made: {0}")]
     Generate(#[from] rcgen::Error),

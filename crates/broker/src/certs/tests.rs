@@ -86,7 +86,7 @@ fn files_say_what_they_were_made_for() {
     let [server] = read_chain(&files.certificate).unwrap().try_into().unwrap();
     assert_eq!(server.names, ["localhost", "127.0.0.1", "::1", "broker.test"]);
     assert!(!server.is_ca);
-    assert!(server.not_after.duration_since(server.not_before).unwrap() <= days(397));
+    assert!(server.not_after.duration_since(server.not_before).unwrap() <= days(366));
     assert!(server.not_after_seconds() > 1_700_000_000);
     let [ca] = read_chain(&files.ca).unwrap().try_into().unwrap();
     assert!(ca.is_ca);
@@ -117,9 +117,9 @@ fn what_is_whole_is_left_as_it_is() {
 fn server_certificate_near_its_end_is_renewed_under_the_same_authority() {
     let (directory, files) = made(&[]);
     let [ca, _, certificate, _] = contents(&files);
-    DevCertificates::ensure(directory.path(), SystemTime::now() + days(360)).unwrap();
-    assert_eq!(contents(&files)[2], certificate, "still 36 days to go");
-    DevCertificates::ensure(directory.path(), SystemTime::now() + days(370)).unwrap();
+    DevCertificates::ensure(directory.path(), SystemTime::now() + days(330)).unwrap();
+    assert_eq!(contents(&files)[2], certificate, "still 34 days to go");
+    DevCertificates::ensure(directory.path(), SystemTime::now() + days(340)).unwrap();
     assert_ne!(contents(&files)[2], certificate);
     assert_eq!(contents(&files)[0], ca);
     handshake(&files, "localhost").unwrap_err();

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, fail};
 use crate::{
-    certs::{self, DevCertificates, MakeError},
+    certs::{self, ClientFiles, DevCertificates, MakeError},
     dev::dev_dir,
 };
 
@@ -21,6 +21,8 @@ pub struct Args {
 enum Command {
     /// Make a development authority and a server certificate for this machine
     Dev(DevArgs),
+    /// Make a certificate for a client, signed by the development authority
+    Client(ClientArgs),
     /// Print subject, names and dates of the certificates in a PEM file
     Show {
         /// PEM file with one certificate or more
@@ -41,10 +43,24 @@ struct DevArgs {
     force: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ClientArgs {
+    /// Who the client is: the certificate's common name
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Directory of the development authority, to write to [default: where `serve --dev` keeps it]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write over what is there
+    #[arg(long)]
+    force: bool,
+}
+
 /// Runs `carillon certs`.
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Dev(args) => make(&args),
+        Command::Client(args) => make_client(&args),
         Command::Show { file } => match certs::read_chain(&file) {
             Ok(chain) => {
                 let shown: Vec<String> = chain.iter().map(ToString::to_string).collect();
@@ -71,6 +87,25 @@ fn make(args: &DevArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error @ MakeError::Host(_)) => fail(EXIT_USAGE, &error),
+        Err(error) => fail(EXIT_FAILURE, &error),
+    }
+}
+
+fn make_client(args: &ClientArgs) -> ExitCode {
+    let directory = args.out.clone().unwrap_or_else(dev_dir);
+    if let Ok(files) = ClientFiles::in_directory(&directory, &args.name)
+        && let Some(path) = [&files.certificate, &files.key].into_iter().find(|path| path.exists())
+        && !args.force
+    {
+        return fail(EXIT_USAGE, &format_args!("{} is there already; --force writes over it", path.display()));
+    }
+    match DevCertificates::make_client(&directory, &args.name, SystemTime::now()) {
+        Ok(files) => {
+            println!("certificate: {}  (as in `carillon sub --cert`)", files.certificate.display());
+            println!("key:         {}  (as in `carillon sub --key`)", files.key.display());
+            ExitCode::SUCCESS
+        }
+        Err(error @ (MakeError::ClientName(_) | MakeError::NoAuthority(_))) => fail(EXIT_USAGE, &error),
         Err(error) => fail(EXIT_FAILURE, &error),
     }
 }

@@ -9,10 +9,11 @@ use std::{
 use carillon_access::{Identity, Operation, Source};
 use carillon_wire::{Pattern, Topic};
 use clap::ValueEnum;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{EXIT_USAGE, claim, fail};
+use super::{EXIT_FAILURE, EXIT_USAGE, claim, fail};
 use crate::{
-    access::{self, Loaded, NotAdmitted, now_s},
+    access::{self, KeysNotFetched, Loaded, NotAdmitted, now_s},
     config::{self, ConfigError, Secret, Sources},
 };
 
@@ -24,9 +25,10 @@ const MAX_INPUT_BYTES: u64 = 64 << 10;
 
 const EXIT_CODES: &str = "\
 Exit status: 0 when it is allowed, 3 when it is not, 2 when the command line, the configuration or a file that it names is \
-wrong.
+wrong, 1 when the keys of a token's issuer are at a URL and could not be fetched.
 
-It reads the files as `carillon serve` and SIGHUP do, and asks no broker: one that runs may have read older ones.";
+It reads the files as `carillon serve` and SIGHUP do, and asks no broker: one that runs may have read older ones. Where the \
+keys of a token's issuer are at a URL, it fetches them itself, once.";
 
 /// Who asks for what.
 #[derive(Debug, clap::Args)]
@@ -60,6 +62,9 @@ struct Who {
     /// A service, with one of its API keys
     #[arg(long, value_name = "NAME")]
     as_service: Option<String>,
+    /// Whoever shows the client certificate in this PEM file, if TLS takes it
+    #[arg(long, value_name = "FILE")]
+    as_certificate: Option<PathBuf>,
     /// Whoever has no credentials
     #[arg(long)]
     as_anonymous: bool,
@@ -91,11 +96,27 @@ impl From<OperationName> for Operation {
 pub fn run(args: &Args) -> ExitCode {
     match check(args) {
         Ok(code) => code,
-        Err(error) => fail(EXIT_USAGE, &error),
+        Err(error @ Unanswered::Wrong(_)) => fail(EXIT_USAGE, &error),
+        Err(error @ Unanswered::Keys(_)) => fail(EXIT_FAILURE, &error),
     }
 }
 
-fn check(args: &Args) -> Result<ExitCode, String> {
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("{0}")]
+    Wrong(String),
+    #[error(transparent)]
+    Keys(#[from] KeysNotFetched),
+}
+
+impl From<String> for Unanswered {
+    fn from(wrong: String) -> Self {
+        Self::Wrong(wrong)
+    }
+}
+
+fn check(args: &Args) -> Result<ExitCode, Unanswered> {
     let operation = args.operation.into();
     let is_reserved = match operation {
         Operation::Publish => Topic::new(&args.name).map(Topic::is_reserved),
@@ -103,8 +124,8 @@ fn check(args: &Args) -> Result<ExitCode, String> {
     };
     let is_reserved = is_reserved.map_err(|error| format!("{:?} is not a topic: {error}", args.name))?;
     let pattern = Pattern::new(&args.name).map_err(|error| format!("{:?} is not a pattern: {error}", args.name))?;
-    let access = load_access(&args.config).map_err(|error| error.to_string())?;
-    let identity = match args.identity(&access)? {
+    let mut access = load_access(&args.config).map_err(|error| error.to_string())?;
+    let identity = match args.identity(&mut access)? {
         Ok(identity) => identity,
         Err(refused) => return Ok(not_admitted(&refused)),
     };
@@ -128,19 +149,27 @@ fn not_admitted(refused: &NotAdmitted) -> ExitCode {
 }
 
 impl Args {
-    fn identity(&self, access: &Loaded) -> Result<Result<Identity, NotAdmitted>, String> {
-        let Who { as_token, as_service, as_anonymous: _, sub } = &self.who;
+    fn identity(&self, access: &mut Loaded) -> Result<Result<Identity, NotAdmitted>, Unanswered> {
+        let Who { as_token, as_service, as_certificate, as_anonymous: _, sub } = &self.who;
+        if let Some(path) = as_certificate {
+            let certificate = CertificateDer::from_pem_file(path)
+                .map_err(|error| format!("{} cannot be read as a certificate: {error}", path.display()))?;
+            return Ok(access.identify_certificate(&certificate, now_s()));
+        }
         if let Some(name) = as_service {
             let known: Vec<_> = access.services.iter().map(|service| format!("{:?}", service.name)).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let identity = access.service_identity(name, now_s());
-            return identity.ok_or_else(|| format!("there is no service {name:?}; the access file has: {known}"));
+            let unknown = || format!("there is no service {name:?}; the access file has: {known}");
+            return Ok(identity.ok_or_else(unknown)?);
         }
         if let Some(sub) = sub {
             return Ok(Ok(self.supposed(sub)));
         }
         let token = as_token.as_ref().map(presented).transpose()?;
-        Ok(access.identify(token.as_ref().map(Secret::expose), now_s()))
+        let presented = token.as_ref().map(Secret::expose);
+        access.fetch_keys_for(presented, now_s())?;
+        Ok(access.identify(presented, now_s()))
     }
 
     /// Somebody whose token need not exist. It was issued now, so that no revocation by age concerns it.
@@ -190,6 +219,7 @@ pub(super) fn describe(identity: &Identity) -> String {
         Source::Token { issuer } if issuer.is_empty() => ", by a token".to_owned(),
         Source::Token { issuer } => format!(", by a token of {issuer:?}"),
         Source::ApiKey { name } => format!(", by API key {name}"),
+        Source::Certificate => ", by a client certificate".to_owned(),
         _ => String::new(),
     };
     let roles: Vec<_> = identity.roles.iter().map(|role| format!("{role:?}")).collect();

@@ -29,6 +29,12 @@ pub(super) struct Connection {
     /// else the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// PEM file with this client's own certificate, for a broker that asks for one, followed by those that issued it
+    #[arg(long, value_name = "FILE", env = "CARILLON_CERT", requires = "key")]
+    cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", env = "CARILLON_KEY", requires = "cert")]
+    key: Option<PathBuf>,
     /// Token or API key to connect with; better given in the environment, where other users cannot see it
     #[arg(long, value_name = "TOKEN", env = "CARILLON_TOKEN", hide_env_values = true, value_parser = super::secret())]
     token: Option<Secret>,
@@ -57,6 +63,10 @@ impl Connection {
             builder = builder.ca_file(ca);
         }
         // A variable that is set to nothing means none.
+        let is_given = |path: &&PathBuf| !path.as_os_str().is_empty();
+        if let (Some(cert), Some(key)) = (self.cert.as_ref().filter(is_given), self.key.as_ref().filter(is_given)) {
+            builder = builder.client_certificate_files(cert, key);
+        }
         match &self.token {
             Some(token) if !token.expose().is_empty() => builder.token(token.expose()),
             _ => builder,
@@ -87,7 +97,10 @@ pub(super) fn policy(reconnect: bool) -> ReconnectPolicy {
 /// Tells why there is no connection.
 pub(super) fn refused(error: &ConnectError) -> ExitCode {
     let code = match error {
-        ConnectError::Url(_) | ConnectError::CaFile { .. } | ConnectError::NoTrust { .. } => EXIT_USAGE,
+        ConnectError::Url(_)
+        | ConnectError::CaFile { .. }
+        | ConnectError::NoTrust { .. }
+        | ConnectError::ClientCertificate { .. } => EXIT_USAGE,
         _ => EXIT_FAILURE,
     };
     fail(code, error)
@@ -138,6 +151,15 @@ mod tests {
     fn token_is_not_shown() {
         let connection = parsed(&["--token", "a-secret"]);
         assert!(!format!("{connection:?} {:?}", connection.builder(Path::new(""))).contains("a-secret"));
+    }
+
+    #[test]
+    fn certificate_and_key_come_together() {
+        let both = parsed(&["--cert", "client.pem", "--key", "client-key.pem"]);
+        assert!(both.cert.is_some() && both.key.is_some());
+        for alone in [["--cert", "client.pem"], ["--key", "client-key.pem"]] {
+            assert!(Line::try_parse_from(["carillon", alone[0], alone[1]]).is_err(), "{alone:?}");
+        }
     }
 
     #[test]

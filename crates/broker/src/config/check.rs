@@ -2,11 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use carillon_listener::settings::{Deadlines, Limits};
+use carillon_listener::{
+    proxies::{Proxies, ProxyProtocol},
+    settings::{Deadlines, Limits, Origins},
+};
+use carillon_metrics::{Label, QuotaName};
 use figment::Figment;
 use tracing_subscriber::EnvFilter;
 
-use super::{Access, Admin, Config, DEV_ORIGIN, Problem};
+use super::{Access, Admin, ClientCertificates, Config, DEV_ORIGIN, Problem, QuotasSection};
 
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
@@ -17,6 +21,10 @@ const QUEUE_OVERHEAD_BYTES: usize = 1024;
 const REPLY_OVERSHOOT_BYTES: usize = 4 << 10;
 /// A day; anything longer is a slip of the pen.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
+/// Proxies are in networks of somebody's own, of which 10.0.0.0/8 is the largest.
+const SHORTEST_IPV4_PREFIX: u8 = 8;
+/// The same for IPv6, where it is `fc00::/7`.
+const SHORTEST_IPV6_PREFIX: u8 = 7;
 /// Shorter ones can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
@@ -26,8 +34,10 @@ pub(super) fn check(config: &Config, figment: &Figment, dev: bool) -> Vec<Proble
     check_listen(&mut checker, config, dev);
     check_tls(&mut checker, config);
     check_admin(&mut checker, &config.admin, config.listen.address, dev);
-    check_origins(&mut checker, &config.origins.allowed);
+    check_proxies(&mut checker, &config.proxies);
+    check_origins(&mut checker, &config.origins);
     check_limits(&mut checker, &config.limits);
+    check_quotas(&mut checker, &config.quotas, &config.limits);
     check_deadlines(&mut checker, &config.deadlines);
     if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
         checker.fail(
@@ -91,6 +101,16 @@ fn check_tls(checker: &mut Checker<'_>, config: &Config) {
                    `carillon serve --dev` makes its own";
     checker.require("tls.certificate", config.tls.certificate.is_some(), || format!("a PEM file {missing}"));
     checker.require("tls.key", config.tls.key.is_some(), || format!("a PEM file {missing}"));
+    let is_off = config.tls.client_certificates == ClientCertificates::Off;
+    checker.require("tls.client_ca", is_off || config.tls.client_ca.is_some(), || {
+        "it is needed, because tls.client_certificates is not \"off\": a PEM file with the authorities that issue client \
+         certificates"
+            .to_owned()
+    });
+    // Whoever writes these believes that clients are looked at.
+    let unused = "it does nothing while tls.client_certificates is \"off\"; set that to \"required\" or \"optional\"";
+    checker.require("tls.client_ca", !is_off || config.tls.client_ca.is_none(), || unused.to_owned());
+    checker.require("tls.client_crls", !is_off || config.tls.client_crls.is_empty(), || unused.to_owned());
 }
 
 fn check_admin(checker: &mut Checker<'_>, admin: &Admin, listen: SocketAddr, dev: bool) {
@@ -144,28 +164,39 @@ pub(crate) fn check_token(token: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_origins(checker: &mut Checker<'_>, allowed: &[String]) {
-    for origin in allowed {
-        checker.require("origins.allowed", is_origin(origin), || {
+fn check_proxies(checker: &mut Checker<'_>, proxies: &Proxies) {
+    let is_believed = proxies.protocol != ProxyProtocol::None;
+    checker.require("proxies.trusted", is_believed || proxies.trusted.is_empty(), || {
+        "proxies are listed, and with proxies.protocol = \"none\" nothing that they say of their clients is believed; set \
+         proxies.protocol to the one that they speak, or leave the list empty"
+            .to_owned()
+    });
+    checker.require("proxies.trusted", !is_believed || !proxies.trusted.is_empty(), || {
+        "nobody would be believed; list the addresses that the proxies connect from, such as [\"10.0.0.0/8\"], or set \
+         proxies.protocol to \"none\""
+            .to_owned()
+    });
+    for network in &proxies.trusted {
+        let shortest = if network.is_ipv4() { SHORTEST_IPV4_PREFIX } else { SHORTEST_IPV6_PREFIX };
+        checker.require("proxies.trusted", network.prefix() >= shortest, || {
             format!(
-                "found {origin:?}, expected an origin as browsers send it: scheme://host or scheme://host:port in lower \
-                 case with nothing behind it, such as \"https://app.example.com\"; or \"*\" for every page"
+                "found {:?}, allowed: prefixes of at least {shortest} bits. Whoever is in a listed network can claim any \
+                 address, and so have the quotas, and the blame, of anybody; list the proxies alone",
+                network.to_string()
             )
         });
     }
 }
 
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return text == "*" };
-    let host_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]_".contains(&byte);
-    !scheme.is_empty()
-        && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
-        && !host.is_empty()
-        && host.bytes().all(host_allowed)
+fn check_origins(checker: &mut Checker<'_>, origins: &Origins) {
+    let lets_a_page_in = !origins.allowed.is_empty() || origins.allow_loopback;
+    checker.require("origins.require", !origins.require || lets_a_page_in, || {
+        "nobody could connect: whoever sends no origin is refused, and no origin is let in; list some in origins.allowed"
+            .to_owned()
+    });
 }
 
 fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
-    checker.range("limits.max_connections", limits.max_connections, 1, 10_000_000);
     checker.range("limits.max_payload_bytes", limits.max_payload_bytes, 1, 64 * MIB);
     let least_message = limits.max_payload_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
     checker.require("limits.max_message_bytes", limits.max_message_bytes >= least_message, || {
@@ -199,6 +230,40 @@ fn check_limits(checker: &mut Checker<'_>, limits: &Limits) {
         });
     }
     checker.range("limits.max_http_head_bytes", limits.max_http_head_bytes, 8 << 10, MIB);
+    checker.range("limits.quota_entries", limits.quota_entries as usize, 1, 100_000_000);
+}
+
+fn check_quotas(checker: &mut Checker<'_>, quotas: &QuotasSection, limits: &Limits) {
+    for name in &quotas.report_only {
+        let is_known = QuotaName::ALL.iter().any(|known| known.name() == name);
+        checker.require("quotas.report_only", is_known, || {
+            let known: Vec<_> = QuotaName::ALL.iter().map(|name| name.name()).collect();
+            format!("found {name:?}, which is no quota; there are {}", known.join(", "))
+        });
+    }
+    for (key, pace) in quotas.paces() {
+        if let Err(error) = pace.check() {
+            checker.fail(key, error);
+        }
+        let is_of_bytes = key.rsplit('.').next() == Some("bytes");
+        let is_too_small = is_of_bytes && pace.per_second > 0 && pace.burst() < limits.max_payload_bytes as u64;
+        checker.require(key, !is_too_small, || {
+            format!(
+                "the burst is {}, allowed: at least {}, which is limits.max_payload_bytes: the largest publication must \
+                 fit",
+                pace.burst(),
+                limits.max_payload_bytes
+            )
+        });
+    }
+    let queued = quotas.broker.queued_bytes;
+    checker.require("quotas.broker.queued_bytes", queued == 0 || queued >= limits.outbox_bytes as u64, || {
+        format!(
+            "found {queued}, allowed: 0, which is no quota, or at least {}, which is limits.outbox_bytes: one slow reader \
+             must have room",
+            limits.outbox_bytes
+        )
+    });
 }
 
 fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {

@@ -26,7 +26,7 @@ impl Layer {
         Self { origin, keys }
     }
 
-    /// A layer that sets one key, such as `limits.max_connections`.
+    /// A layer that sets one key, such as `limits.max_payload_bytes`.
     pub(super) fn of_key(origin: String, key: &str, value: Value) -> Self {
         Self::new(origin, nest(key, value).into_dict().unwrap_or_default())
     }
@@ -51,7 +51,7 @@ impl Layer {
     }
 
     /// Each value that is not a section, with its key.
-    fn leaves(&self) -> Vec<(String, Value)> {
+    pub(super) fn leaves(&self) -> Vec<(String, Value)> {
         let mut leaves = Vec::new();
         collect_leaves("", &self.keys, &mut leaves);
         leaves
@@ -68,7 +68,7 @@ impl Provider for Layer {
     }
 }
 
-/// `CARILLON__LIMITS__MAX_CONNECTIONS` sets `limits.max_connections`.
+/// `CARILLON__LIMITS__MAX_PAYLOAD_BYTES` sets `limits.max_payload_bytes`.
 pub(super) fn key_of_variable(name: &str) -> String {
     name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_lowercase().replace("__", ".")
 }
@@ -103,7 +103,7 @@ impl Schema {
         Ok(Self { defaults: Figment::from(defaults), keys })
     }
 
-    /// Every key there is, such as `limits.max_connections`.
+    /// Every key there is, such as `limits.max_payload_bytes`.
     #[cfg(test)]
     pub(super) fn keys(&self) -> &[String] {
         &self.keys

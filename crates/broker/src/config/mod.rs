@@ -9,10 +9,12 @@
 mod check;
 mod document;
 mod layer;
+mod lists;
 mod problem;
+mod quotas;
 mod sections;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use carillon_listener::settings::Settings;
 use figment::{
@@ -24,7 +26,8 @@ use self::layer::{Layer, Schema};
 pub(crate) use self::{check::check_token, document::read_toml};
 pub use self::{
     problem::{ConfigError, Problem},
-    sections::{Access, Admin, Config, DEV_ROLE, Listen, Log, LogFormat, Secret, Shards, Tls},
+    quotas::{PaceKeys, QuotasSection, RoleQuotas},
+    sections::{Access, Admin, ClientCertificates, Config, DEV_ROLE, Listen, Log, LogFormat, Secret, Shards, Tls},
 };
 
 /// Ahead of each environment variable's section and key.
@@ -71,28 +74,46 @@ impl Config {
         Settings {
             listen: self.listen.address,
             backlog: self.listen.backlog,
+            proxies: self.proxies.clone(),
             origins: self.origins.clone(),
             limits: self.limits.clone(),
             deadlines: self.deadlines.clone(),
         }
     }
 
+    /// What is taken from a configuration that was read while the broker runs: who may do what, and how much.
+    #[must_use]
+    pub fn with_reloadable_of(&self, read: Self) -> Self {
+        Self { access: read.access, quotas: read.quotas, ..self.clone() }
+    }
+
+    /// The keys that have another value in `other`. That a secret has changed is not seen.
+    pub fn keys_that_differ(&self, other: &Self) -> Vec<String> {
+        let leaves = |config: &Self| {
+            let keys = Value::serialize(config).ok().and_then(Value::into_dict).unwrap_or_default();
+            Layer::new(String::new(), keys).leaves()
+        };
+        let values: HashMap<_, _> = leaves(other).into_iter().collect();
+        leaves(self).into_iter().filter(|(key, value)| values.get(key) != Some(value)).map(|(key, _)| key).collect()
+    }
+
     /// The bounds that the metrics show, by key.
     pub fn limits_by_name(&self) -> Vec<(&'static str, u64)> {
         let limits = &self.limits;
         let named = [
-            ("max_connections", limits.max_connections),
-            ("max_payload_bytes", limits.max_payload_bytes),
-            ("max_message_bytes", limits.max_message_bytes),
-            ("max_subscriptions", limits.max_subscriptions),
-            ("max_wildcards", limits.max_wildcards),
-            ("outbox_bytes", limits.outbox_bytes),
-            ("outbox_messages", limits.outbox_messages),
-            ("reply_bytes", limits.reply_bytes),
-            ("shard_queue_bytes", limits.shard_queue_bytes),
-            ("max_http_head_bytes", limits.max_http_head_bytes),
+            ("limits.max_payload_bytes", limits.max_payload_bytes),
+            ("limits.max_message_bytes", limits.max_message_bytes),
+            ("limits.max_subscriptions", limits.max_subscriptions),
+            ("limits.max_wildcards", limits.max_wildcards),
+            ("limits.outbox_bytes", limits.outbox_bytes),
+            ("limits.outbox_messages", limits.outbox_messages),
+            ("limits.reply_bytes", limits.reply_bytes),
+            ("limits.shard_queue_bytes", limits.shard_queue_bytes),
+            ("limits.max_http_head_bytes", limits.max_http_head_bytes),
+            ("limits.quota_entries", limits.quota_entries as usize),
         ];
-        named.into_iter().map(|(name, value)| (name, value as u64)).collect()
+        let limits = named.into_iter().map(|(name, value)| (name, value as u64));
+        limits.chain(self.quotas.by_name()).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf};
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, such as `limits.max_connections`.
+    /// The key, such as `limits.max_payload_bytes`.
     pub key: String,
     /// Where its value comes from: a file, a variable, a flag, or the default.
     pub origin: String,

@@ -2,8 +2,14 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
 
-use carillon_listener::settings::{Deadlines, Limits, Origins};
+use carillon_listener::{
+    origin::OriginPattern,
+    proxies::{Cidr, Proxies, ProxyProtocol},
+    settings::{Deadlines, Limits, Origins},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{lists, quotas::QuotasSection};
 
 /// All that an operator can set, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,12 +23,17 @@ pub struct Config {
     pub tls: Tls,
     /// Where operators ask.
     pub admin: Admin,
+    /// Whose word is taken for a client's address.
+    #[serde(with = "ProxiesKeys")]
+    pub proxies: Proxies,
     /// Which web pages may connect.
     #[serde(with = "OriginsKeys")]
     pub origins: Origins,
     /// How many and how large.
     #[serde(with = "LimitsKeys")]
     pub limits: Limits,
+    /// How much.
+    pub quotas: QuotasSection,
     /// How long.
     #[serde(with = "DeadlinesKeys")]
     pub deadlines: Deadlines,
@@ -37,7 +48,7 @@ impl Default for Config {
         Self {
             data_dir: None,
             listen: Listen::default(),
-            tls: Tls { certificate: None, key: None },
+            tls: Tls::default(),
             admin: Admin {
                 address: SocketAddr::from(([127, 0, 0, 1], 8444)),
                 certificate: None,
@@ -45,8 +56,10 @@ impl Default for Config {
                 token: None,
                 token_file: None,
             },
+            proxies: Proxies::default(),
             origins: Origins::default(),
             limits: Limits::default(),
+            quotas: QuotasSection::default(),
             deadlines: Deadlines::default(),
             log: Log { format: LogFormat::Auto, level: "info".to_owned() },
             access: Access::default(),
@@ -132,14 +145,33 @@ impl<'de> Deserialize<'de> for Shards {
     }
 }
 
-/// `[tls]`: certificate and key for clients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// `[tls]`: certificate and key for clients, and whether they must show one too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section, [tls]")]
 pub struct Tls {
     /// PEM file with the certificate and its chain.
     pub certificate: Option<PathBuf>,
     /// PEM file with the private key.
     pub key: Option<PathBuf>,
+    /// Whether clients are asked for certificates.
+    pub client_certificates: ClientCertificates,
+    /// PEM file with the authorities that issue them.
+    pub client_ca: Option<PathBuf>,
+    /// PEM files with the authorities' revocation lists.
+    pub client_crls: Vec<PathBuf>,
+}
+
+/// Whether clients are asked for certificates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, and may have none.
+    Optional,
+    /// Who has none is refused.
+    Required,
 }
 
 /// `[admin]`: where operators ask for metrics and health.
@@ -230,9 +262,32 @@ impl Serialize for Secret {
 // The keys of the listener's own settings. A field that is added there does not compile here until it has a key.
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "Proxies", deny_unknown_fields, expecting = "a section, [proxies]")]
+struct ProxiesKeys {
+    #[serde(with = "lists")]
+    trusted: Vec<Cidr>,
+    #[serde(with = "ProxyProtocolNames")]
+    protocol: ProxyProtocol,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(
+    remote = "ProxyProtocol",
+    rename_all = "kebab-case",
+    expecting = "the name of a protocol, such as \"proxy-v2\""
+)]
+enum ProxyProtocolNames {
+    None,
+    XForwardedFor,
+    Forwarded,
+    ProxyV2,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "Origins", deny_unknown_fields, expecting = "a section, [origins]")]
 struct OriginsKeys {
-    allowed: Vec<String>,
+    #[serde(with = "lists")]
+    allowed: Vec<OriginPattern>,
     allow_loopback: bool,
     require: bool,
 }
@@ -240,7 +295,6 @@ struct OriginsKeys {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Limits", deny_unknown_fields, expecting = "a section, [limits]")]
 struct LimitsKeys {
-    max_connections: usize,
     max_payload_bytes: usize,
     max_message_bytes: usize,
     max_subscriptions: usize,
@@ -250,6 +304,7 @@ struct LimitsKeys {
     reply_bytes: usize,
     shard_queue_bytes: usize,
     max_http_head_bytes: usize,
+    quota_entries: u32,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,4 +1,6 @@
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use carillon_listener::proxies::ProxyProtocol;
 
 use super::*;
 
@@ -77,9 +79,13 @@ fn example_holds_exactly_the_defaults() {
         }
     }
     commented.sort_unstable();
-    let mut known = schema.keys().to_vec();
-    known.sort_unstable();
-    assert_eq!(commented, known);
+    // A pace stands on one line.
+    let line = |key: &String| {
+        let pace = key.strip_suffix(".per_second").or_else(|| key.strip_suffix(".burst"));
+        pace.unwrap_or(key).to_owned()
+    };
+    let known: BTreeSet<_> = schema.keys().iter().map(line).collect();
+    assert_eq!(commented, known.into_iter().collect::<Vec<_>>());
 }
 
 #[test]
@@ -90,8 +96,45 @@ fn example_with_its_commented_keys_is_understood() {
         .fold(String::new(), |text, line| text + line + "\n");
     let told = problems(&file(&everything));
     let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
-    // Both ways to give the token are shown.
-    assert_eq!(keys, ["admin.token_file"], "{told:#?}");
+    // Client certificates are off, and both ways to give the token are shown.
+    assert_eq!(keys, ["tls.client_ca", "admin.token_file"], "{told:#?}");
+}
+
+#[test]
+fn quotas_that_make_no_sense_are_told() {
+    let told = problems(&file(&format!(
+        "{WHOLE}\n[quotas]\nreport_only = [\"address.connection\"]\n[quotas.broker]\nqueued_bytes = 5\n\
+         [quotas.identity]\nbytes = {{ per_second = 10, burst = 5000 }}\n\
+         requests = {{ per_second = 1, burst = 99999999999999 }}\n"
+    )));
+    let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+    let expected =
+        ["quotas.report_only", "quotas.identity.bytes", "quotas.identity.requests", "quotas.broker.queued_bytes"];
+    assert_eq!(keys, expected, "{told:#?}");
+    assert!(told[0].message.contains("there are broker.connections, "), "{}", told[0]);
+    assert!(told[1].message.contains("at least 1048576, which is limits.max_payload_bytes"), "{}", told[1]);
+    // 0 turns a quota off, whatever the burst.
+    let off = file(&format!("{WHOLE}\n[quotas.connection]\nbytes = {{ per_second = 0, burst = 3 }}\n"));
+    assert!(load(&off.sources).is_ok());
+    let told = problem(&file(&format!("{WHOLE}\n[quotas.connection]\nconnections = 3\n")));
+    assert!(
+        told.starts_with("quotas.connection.connections (file ") && told.contains("there is no such key"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_read_again_is_who_may_do_what_and_how_much() {
+    let old = load(&file(WHOLE).sources).unwrap();
+    let read = load(
+        &file(&format!("{WHOLE}\nrevocations = \"r\"\n[quotas.address]\nconnections = 5\n[listen]\nbacklog = 9\n"))
+            .sources,
+    )
+    .unwrap();
+    let merged = old.with_reloadable_of(read.clone());
+    assert_eq!((merged.quotas.address.connections, merged.access.revocations.is_some()), (5, true));
+    assert_eq!(merged.listen.backlog, old.listen.backlog);
+    assert_eq!(merged.keys_that_differ(&read), ["listen.backlog"]);
 }
 
 #[test]
@@ -121,23 +164,23 @@ fn flags_go_over_variables_and_these_over_the_file() {
 
 #[test]
 fn unknown_key_is_named_with_its_file_and_the_nearest_key() {
-    let given = file(&format!("{WHOLE}\n[limits]\nmax_conections = 5\n"));
+    let given = file(&format!("{WHOLE}\n[limits]\nmax_subscriptons = 5\n"));
     let told = problem(&given);
-    assert!(told.starts_with("limits.max_conections (file "), "{told}");
+    assert!(told.starts_with("limits.max_subscriptons (file "), "{told}");
     assert!(told.contains("carillon.toml"), "{told}");
-    assert!(told.contains("did you mean limits.max_connections?"), "{told}");
-    assert!(told.contains("allowed here: max_connections, max_payload_bytes"), "{told}");
+    assert!(told.contains("did you mean limits.max_subscriptions?"), "{told}");
+    assert!(told.contains("allowed here: max_payload_bytes, max_message_bytes"), "{told}");
 }
 
 #[test]
 fn key_in_the_wrong_section_is_told_its_right_one() {
-    let told = problem(&file(&format!("max_connections = 5\n{WHOLE}")));
-    assert!(told.contains("did you mean limits.max_connections?"), "{told}");
+    let told = problem(&file(&format!("max_subscriptions = 5\n{WHOLE}")));
+    assert!(told.contains("did you mean limits.max_subscriptions?"), "{told}");
 }
 
 #[test]
 fn unknown_section_is_told_once() {
-    let told = problem(&file(&format!("{WHOLE}\n[limit]\nmax_connections = 5\noutbox_bytes = 1\n")));
+    let told = problem(&file(&format!("{WHOLE}\n[limit]\nmax_subscriptions = 5\noutbox_bytes = 1\n")));
     assert!(told.starts_with("limit ("), "{told}");
 }
 
@@ -152,8 +195,8 @@ fn unknown_variable_is_named() {
 #[test]
 fn wrong_type_says_what_was_found_and_what_is_expected() {
     for (toml, expected) in [
-        ("[limits]\nmax_connections = \"many\"", "found the text \"many\", expected a whole number, 0 or more"),
-        ("[limits]\nmax_connections = -1", "found -1, expected a whole number, 0 or more"),
+        ("[limits]\nmax_subscriptions = \"many\"", "found the text \"many\", expected a whole number, 0 or more"),
+        ("[limits]\nmax_subscriptions = -1", "found -1, expected a whole number, 0 or more"),
         ("[deadlines]\nwrite_seconds = \"10s\"", "found the text \"10s\", expected a number"),
         ("[deadlines]\nwrite_seconds = -2.5", "found -2.5, expected a number of seconds, 0 or more"),
         ("[listen]\nshards = \"all\"", "found the text \"all\", expected \"auto\" or a whole number from 1 to 1024"),
@@ -170,6 +213,21 @@ fn wrong_type_says_what_was_found_and_what_is_expected() {
 }
 
 #[test]
+fn client_certificates_come_with_an_authority_and_only_where_they_are_asked_for() {
+    let tls = |lines: &str| file(&WHOLE.replace("[access]", &format!("{lines}\n[access]")));
+    let config = load(&tls("client_certificates = \"required\"\nclient_ca = \"ca.pem\"").sources).unwrap();
+    assert_eq!(config.tls.client_certificates, ClientCertificates::Required);
+    let told = problem(&tls("client_certificates = \"optional\""));
+    assert!(told.starts_with("tls.client_ca (default): it is needed"), "{told}");
+    for unused in ["client_ca = \"ca.pem\"", "client_crls = [\"crl.pem\"]"] {
+        let told = problem(&tls(unused));
+        assert!(told.contains("it does nothing while tls.client_certificates is \"off\""), "{told}");
+    }
+    let told = problem(&tls("client_certificates = \"yes\""));
+    assert!(told.contains("found \"yes\", allowed: off, optional, required"), "{told}");
+}
+
+#[test]
 fn variable_with_a_wrong_value_is_named() {
     let told = problem(&variables(&[("CARILLON__LIMITS__MAX_SUBSCRIPTIONS", "lots")]));
     assert!(told.starts_with("limits.max_subscriptions (variable CARILLON__LIMITS__MAX_SUBSCRIPTIONS): "), "{told}");
@@ -179,26 +237,26 @@ fn variable_with_a_wrong_value_is_named() {
 
 #[test]
 fn every_problem_is_told_at_once() {
-    let mut given = file("[limits]\nmax_connections = \"x\"\nouch = 1\n[log]\nformat = 3\n");
+    let mut given = file("[limits]\nmax_subscriptions = \"x\"\nouch = 1\n[log]\nformat = 3\n");
     given.sources.variables = vec![("CARILLON__TLS__KEYS".to_owned(), "k".to_owned())];
     given.sources.flags = vec![flag("--listen", "listen.address", "nowhere")];
     let mut keys: Vec<_> = problems(&given).into_iter().map(|problem| problem.key).collect();
     keys.sort();
-    assert_eq!(keys, ["limits.max_connections", "limits.ouch", "listen.address", "log.format", "tls.keys"]);
+    assert_eq!(keys, ["limits.max_subscriptions", "limits.ouch", "listen.address", "log.format", "tls.keys"]);
 }
 
 #[test]
 fn values_out_of_range_are_told_at_once_with_what_is_allowed() {
-    let limits = "[limits]\nmax_connections = 0\nmax_payload_bytes = 5000000\noutbox_bytes = 1\nshard_queue_bytes = 2\n\
+    let limits = "[limits]\nmax_subscriptions = 0\nmax_payload_bytes = 5000000\noutbox_bytes = 1\nshard_queue_bytes = 2\n\
                   max_http_head_bytes = 100\n[deadlines]\nwrite_seconds = 0\n[log]\nlevel = \"a=b=c\"\n\
-                  [origins]\nallowed = [\"https://app.example.com/\"]\n";
+                  [origins]\nrequire = true\n";
     let given = file(&format!("{WHOLE}\n{limits}"));
     let told = problems(&given);
     let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
     let expected = [
-        "origins.allowed",
-        "limits.max_connections",
+        "origins.require",
         "limits.max_message_bytes",
+        "limits.max_subscriptions",
         "limits.outbox_bytes",
         "limits.shard_queue_bytes",
         "limits.max_http_head_bytes",
@@ -207,9 +265,9 @@ fn values_out_of_range_are_told_at_once_with_what_is_allowed() {
     ];
     assert_eq!(keys, expected, "{told:#?}");
     // The value that does not fit is a default: the one that somebody wrote is named in the message.
-    assert_eq!(told[2].origin, "default");
-    assert!(told[2].message.contains("at least 5001024, which is limits.max_payload_bytes"), "{}", told[2]);
-    assert!(told[1].origin.starts_with("file "));
+    assert_eq!(told[1].origin, "default");
+    assert!(told[1].message.contains("at least 5001024, which is limits.max_payload_bytes"), "{}", told[1]);
+    assert!(told[2].origin.starts_with("file "));
 }
 
 #[test]
@@ -246,7 +304,10 @@ fn variables_hold_lists_and_fractions() {
         .sources,
     )
     .unwrap();
-    assert_eq!(config.origins.allowed, ["https://a.example", "http://b.example:8080"]);
+    assert_eq!(
+        config.origins.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["https://a.example", "http://b.example:8080"]
+    );
     assert_eq!(config.deadlines.write, Duration::from_millis(500));
     assert_eq!(config.data_dir.as_deref(), Some("/srv/1".as_ref()));
 }
@@ -309,6 +370,50 @@ fn built_in_role_of_dev_cannot_be_configured() {
     let given = file(&format!("{WHOLE}anonymous = true\nanonymous_roles = [\"{DEV_ROLE}\"]\n"));
     let told = problem(&given);
     assert!(told.starts_with("access.anonymous_roles (file ") && told.contains("\"$dev\""), "{told}");
+}
+
+#[test]
+fn proxies_are_networks_and_one_protocol() {
+    let with = |toml: &str| file(&format!("{WHOLE}\n[proxies]\n{toml}\n"));
+    let config =
+        load(&with("trusted = [\"10.0.0.0/8\", \"::ffff:192.0.2.7\", \"fd00::/8\"]\nprotocol = \"proxy-v2\"").sources);
+    let proxies = config.unwrap().settings().proxies;
+    assert_eq!(proxies.protocol, ProxyProtocol::ProxyV2);
+    let is_trusted = |address: &str| proxies.is_trusted(address.parse().unwrap());
+    assert!(
+        is_trusted("10.1.2.3") && is_trusted("::ffff:10.1.2.3") && is_trusted("192.0.2.7") && is_trusted("fd00::1")
+    );
+    assert!(!is_trusted("192.0.2.8") && !is_trusted("2001:db8::1"));
+
+    for (toml, expected) in [
+        ("trusted = [\"10.0.0.1/8\"]", "write \"10.0.0.0/8\""),
+        (
+            "trusted = [\"proxy\", \"10.0.0.0/33\"]",
+            "\"proxy\" is no network; expected an address, or an address and the length",
+        ),
+        ("trusted = [\"proxy\", \"10.0.0.0/33\"]", "has a prefix of 33 bits"),
+        ("trusted = \"10.0.0.0/8\"", "expected a list of texts"),
+        ("trusted = [\"10.0.0.0/8\"]", "set proxies.protocol to the one that they speak"),
+        ("protocol = \"forwarded\"", "nobody would be believed"),
+        ("protocol = \"proxy-v1\"", "allowed: none, x-forwarded-for, forwarded, proxy-v2"),
+        ("trusted = [\"0.0.0.0/0\"]\nprotocol = \"forwarded\"", "prefixes of at least 8 bits"),
+        ("trusted = [\"::/0\"]\nprotocol = \"forwarded\"", "prefixes of at least 7 bits"),
+    ] {
+        let told = problem(&with(toml));
+        assert!(told.starts_with("proxies.") && told.contains(expected), "{toml}: {told}");
+    }
+}
+
+#[test]
+fn origins_are_patterns() {
+    let with = |list: &str| file(&format!("{WHOLE}\n[origins]\nallowed = {list}\n"));
+    let list = r#"["https://app.example.com", "https://*.example.com:8443", "null"]"#;
+    load(&with(list).sources).unwrap();
+    let told = problem(&with(r#"["https://app.example.com/", "https://*.com", "https://bücher.example"]"#));
+    assert!(told.starts_with("origins.allowed (file "), "{told}");
+    for expected in ["write \"https://app.example.com\"", "one whole label", "xn--"] {
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Deadline;
+use super::{Deadline, certificate::Shown};
 use crate::{endpoint::Endpoint, error::ConnectError};
 
 /// Makes the byte stream that the WebSocket upgrade runs over. Tests put a scripted broker behind it.
@@ -28,14 +28,21 @@ pub(crate) struct TlsDialer {
 }
 
 impl TlsDialer {
-    pub(crate) fn new(endpoint: Endpoint, roots: RootCertStore) -> Result<Self, ConnectError> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        roots: RootCertStore,
+        certificate: Option<Shown>,
+    ) -> Result<Self, ConnectError> {
         // Not the process's default provider: a library must not depend on what the application installed.
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = versions
+        let builder = versions
             .map_err(|error| ConnectError::NoTrust { from: "the TLS set-up".to_owned(), reason: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            Some(shown) => shown.configure(builder)?,
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { endpoint, connector: TlsConnector::from(Arc::new(config)) })
     }
@@ -46,11 +53,11 @@ impl Dial for TlsDialer {
 
     async fn dial(&self, deadline: Deadline) -> Result<Self::Io, ConnectError> {
         let Endpoint { host, port, server_name, .. } = &self.endpoint;
+        let address = || self.endpoint.address();
         let addresses = deadline
             .bound("the host's address", tokio::net::lookup_host((host.as_str(), *port)))
             .await?
             .map_err(|source| ConnectError::Resolve { host: host.clone(), source })?;
-        let address = || if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let addresses: Vec<_> = addresses.collect();
         let socket = deadline
             .bound("the TCP connection", TcpStream::connect(addresses.as_slice()))

@@ -1,5 +1,6 @@
 //! One connection: dialled, upgraded, welcomed, and then a pair of halves that read and write frames.
 
+pub(crate) mod certificate;
 pub(crate) mod dial;
 pub(crate) mod read;
 mod upgrade;
@@ -100,8 +101,12 @@ async fn connect<D: Dial>(
         Some(source) => Some(deadline.bound("a token", source.for_connection()).await?.map_err(ConnectError::Token)?),
     };
     let stream = dialer.dial(deadline).await?;
-    let upgraded =
-        deadline.bound("the answer to the WebSocket upgrade", upgrade::upgrade(stream, &settings.endpoint)).await??;
+    // With TLS 1.3 a client is done with its handshake before the broker has seen its certificate: what the broker says
+    // of that comes where the answer is waited for.
+    let upgraded = deadline
+        .bound("the answer to the WebSocket upgrade", upgrade::upgrade(stream, &settings.endpoint))
+        .await?
+        .map_err(|error| error.or_alert(&settings.endpoint))?;
     let heard = Arc::new(Heard::new());
     let (read_half, write_half) = tokio::io::split(upgraded.stream);
     let reading = Listening::new(upgraded.early.chain(read_half), Arc::clone(&heard));

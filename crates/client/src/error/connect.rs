@@ -3,10 +3,10 @@
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use carillon_wire::{CloseCode, code::Return};
-use rustls::{CertificateError, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use super::Refusal;
-use crate::endpoint::UrlError;
+use crate::endpoint::{Endpoint, UrlError};
 
 /// Why a connection could not be made. The text is for whoever has to set it right.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,14 @@ pub enum ConnectError {
     /// There is no certificate to trust, or one that is not a certificate.
     #[error("{from} holds no usable CA certificate: {reason}")]
     NoTrust {
+        /// Where it should have come from.
+        from: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client's own certificate, or its key, cannot be used.
+    #[error("{from} cannot be used as this client's certificate: {reason}")]
+    ClientCertificate {
         /// Where it should have come from.
         from: String,
         /// What is wrong with it.
@@ -115,6 +123,16 @@ impl ConnectError {
         self.advice().0 != Return::Never
     }
 
+    /// The same, unless the connection broke by a TLS alert: then that is the error.
+    pub(crate) fn or_alert(self, endpoint: &Endpoint) -> Self {
+        if let Self::Broken { source, .. } = &self
+            && let Some(alert @ rustls::Error::AlertReceived(_)) = tls_error(source.as_ref())
+        {
+            return Self::Tls { address: endpoint.address(), source: io::Error::other(alert.clone()) };
+        }
+        self
+    }
+
     /// What a client that wants to reconnect does after this failure, and how long it was asked to stay away.
     pub(crate) fn advice(&self) -> (Return, Option<Duration>) {
         let later = Return::AfterDelay;
@@ -123,9 +141,12 @@ impl ConnectError {
             Self::Http { status: 400 | 403 | 405 | 426 | 431, .. } => (Return::Never, None),
             Self::Http { retry_after, .. } => (later, *retry_after),
             Self::Refused(refusal) if refusal.is_temporary() => (later, refusal.retry_after),
-            Self::Url(_) | Self::CaFile { .. } | Self::NoTrust { .. } | Self::NotCarillon(_) | Self::Refused(_) => {
-                (Return::Never, None)
-            }
+            Self::Url(_)
+            | Self::CaFile { .. }
+            | Self::NoTrust { .. }
+            | Self::ClientCertificate { .. }
+            | Self::NotCarillon(_)
+            | Self::Refused(_) => (Return::Never, None),
             Self::Closed { code, retry_after, .. } => (code.client_returns(), *retry_after),
             Self::Token(_)
             | Self::Resolve { .. }
@@ -136,6 +157,19 @@ impl ConnectError {
             | Self::Timeout { .. } => (later, None),
         }
     }
+}
+
+/// The TLS error that lies at the bottom of another one.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(tls);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// What to do about a TLS failure, where that is known.
@@ -161,8 +195,39 @@ fn hint(error: &io::Error) -> &'static str {
             }
             _ => "",
         },
+        Some(rustls::Error::AlertReceived(alert)) => alert_hint(*alert),
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "; what listens there does not speak TLS: is it another service's port?"
+        }
+        _ => "",
+    }
+}
+
+/// What the broker's last word says of this client's certificate: the broker looks at nothing else that could call it so.
+fn alert_hint(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "; the broker takes no client without a certificate: give this client one, with its key"
+        }
+        AlertDescription::UnknownCA => {
+            "; the broker does not take this client's certificate: it does not know the authority that issued it, or has no \
+             current revocation list of that authority"
+        }
+        AlertDescription::CertificateExpired => {
+            "; this client's certificate, or one that issued it, has run out or is not valid yet, unless the broker's clock is \
+             wrong"
+        }
+        AlertDescription::CertificateRevoked => {
+            "; this client's certificate, or one that issued it, is revoked: get a new one"
+        }
+        AlertDescription::UnsupportedCertificate => {
+            "; this client's certificate was not made for clients (extended key usage clientAuth)"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::AccessDenied
+        | AlertDescription::DecryptError => {
+            "; the broker does not take this client's certificate; the broker's log tells why at level debug"
         }
         _ => "",
     }

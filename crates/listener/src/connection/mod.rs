@@ -2,18 +2,24 @@
 //! its memory back before the next.
 
 mod deadlines;
+mod proxy;
 mod reader;
 mod task;
 mod writer;
 
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use carillon_metrics::{HandshakeFailure, Phase, TlsHandshake};
 use rustls::HandshakeKind;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -22,8 +28,11 @@ pub(crate) use self::writer::Staging;
 use crate::{
     arrival::Arrival,
     http,
+    proxies::header::Source,
+    quota::{Counted, Entered, Handshake, Scope},
     shard::{Seat, Shard},
     socket::{PlainText, Socket},
+    tls::{ClientCertificateError, ClientChain, Serving},
 };
 
 /// The stream that everything after the handshake runs on.
@@ -31,63 +40,119 @@ pub(crate) type Stream = TlsStream<Socket>;
 
 /// Ciphertext that TLS may hold for a socket that takes no more. It is beside the outbox's bound.
 const TLS_BUFFER_BYTES: usize = 32 << 10;
-/// For an answer in plain text, and for the client to read it.
-const PLAIN_TEXT_DEADLINE: Duration = Duration::from_secs(1);
+/// For the last words on a handshake that failed, and for the client to read them.
+const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the acceptor knows of a connection.
+pub(crate) struct AtTheDoor {
+    pub(crate) peer: SocketAddr,
+    /// Held as long as the handshakes last.
+    pub(crate) handshake: Handshake,
+    /// `None` for a trusted proxy.
+    pub(crate) counted: Option<Counted>,
+}
 
 /// Shakes hands, and starts the connection's own task when the client has become a WebSocket.
-pub(crate) async fn open(tcp: TcpStream, peer: SocketAddr, shard: Rc<Shard>, seat: Seat) {
-    match shake_hands(tcp, &shard).await {
-        Ok(upgraded) => {
+pub(crate) async fn open(tcp: TcpStream, door: AtTheDoor, shard: Rc<Shard>, seat: Seat) {
+    let AtTheDoor { peer, handshake, mut counted } = door;
+    // Until a trusted proxy tells another one.
+    let address = Cell::new(peer.ip().to_canonical());
+    match shake_hands(tcp, peer, &address, &mut counted, &shard).await {
+        Ok((upgraded, certificate)) => {
             // A new task, so that the memory of the handshakes is not kept for as long as the connection lasts.
             let http::Upgraded { stream, early, authorization } = upgraded;
-            let arrival = Arrival { address: peer.ip(), authorization };
+            let (peer, address) = (peer.ip().to_canonical(), address.get());
+            let counted = match counted {
+                Some(counted) => Some(counted.connection),
+                None => count(address, &shard),
+            };
+            drop(handshake);
+            let arrival = Arrival { peer, address, counted, authorization, certificate };
             tokio::task::spawn_local(Connection::new(stream, &early, arrival, shard, seat));
         }
         Err(failure) => {
             shard.metrics.handshake_failures.of(failure).inc();
-            tracing::debug!(%peer, reason = carillon_metrics::Label::name(failure), "no connection came of a socket");
+            let reason = carillon_metrics::Label::name(failure);
+            tracing::debug!(address = %address.get(), %peer, reason, "no connection came of a socket");
         }
     }
 }
 
-async fn shake_hands(tcp: TcpStream, shard: &Shard) -> Result<http::Upgraded<Stream>, HandshakeFailure> {
-    let stream = {
+/// Counts a connection for the address that a proxy has told in a header of HTTP, if the quota lets it.
+fn count(address: IpAddr, shard: &Shard) -> Option<Entered> {
+    let scopes = shard.gate.scopes();
+    let account = shard.ledger.address(address, &scopes.address, shard.clock.nanos());
+    Entered::connection(&shard.ledger, Scope::Address, account, &scopes.address)
+}
+
+async fn shake_hands(
+    mut tcp: TcpStream,
+    peer: SocketAddr,
+    address: &Cell<IpAddr>,
+    counted: &mut Option<Counted>,
+    shard: &Shard,
+) -> Result<(http::Upgraded<Stream>, Option<ClientChain>), HandshakeFailure> {
+    let (stream, certificate) = {
         let _phase = shard.phase(Phase::TlsHandshake);
-        let deadline = shard.settings.deadlines.tls_handshake;
-        Box::pin(timeout(deadline, accept_tls(tcp, shard))).await.map_err(|_| HandshakeFailure::TlsTimeout)??
+        let until = Instant::now() + shard.settings.deadlines.tls_handshake;
+        if shard.settings.proxies.asks_for_header(peer.ip())
+            && let Source::Client(client) = Box::pin(proxy::take_header(&mut tcp, peer, until, shard)).await?
+        {
+            address.set(client);
+            let entered = Counted::enter(&shard.ledger, &shard.gate.scopes(), client, shard.clock.nanos());
+            *counted = Some(entered.ok_or(HandshakeFailure::QuotaExceeded)?);
+        }
+        Box::pin(timeout_at(until, accept_tls(tcp, shard))).await.map_err(|_| HandshakeFailure::TlsTimeout)??
     };
     let _phase = shard.phase(Phase::Http);
     let deadline = shard.settings.deadlines.http_head;
-    Box::pin(timeout(deadline, http::upgrade(stream, &shard.settings)))
+    let upgraded = Box::pin(timeout(deadline, http::upgrade(stream, address, &shard.settings)))
         .await
-        .map_err(|_| HandshakeFailure::HttpTimeout)?
+        .map_err(|_| HandshakeFailure::HttpTimeout)??;
+    Ok((upgraded, certificate))
 }
 
-async fn accept_tls(tcp: TcpStream, shard: &Shard) -> Result<Stream, HandshakeFailure> {
-    let acceptor = TlsAcceptor::from(shard.tls.config());
+/// Tells the certificate that the client has shown, and who judged it.
+async fn accept_tls(tcp: TcpStream, shard: &Shard) -> Result<(Stream, Option<ClientChain>), HandshakeFailure> {
+    let Serving { config, verifier } = shard.tls.serving();
+    let acceptor = TlsAcceptor::from(config);
     let socket = Socket::new(tcp, std::sync::Arc::clone(&shard.metrics));
     let accepted =
         acceptor.accept_with(socket, |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES))).into_fallible().await;
     match accepted {
         Ok(stream) => {
-            let kind = match stream.get_ref().1.handshake_kind() {
+            let tls = stream.get_ref().1;
+            let kind = match tls.handshake_kind() {
                 Some(HandshakeKind::Resumed) => TlsHandshake::Resumed,
                 _ => TlsHandshake::Full,
             };
             shard.metrics.tls_handshakes.of(kind).inc();
-            Ok(stream)
+            let certificate = tls
+                .peer_certificates()
+                .zip(verifier)
+                .map(|(chain, verifier)| ClientChain::of_handshake(chain, verifier, shard.clock.read().unix_s()));
+            Ok((stream, certificate))
         }
         Err((error, socket)) => {
+            if let Some(refused) = refused_certificate(&error) {
+                // A client of TLS 1.3 has begun to send, and a reset would take the alert from it that tells why.
+                let _ = timeout(LAST_WORDS_DEADLINE, http::say_goodbye(socket)).await;
+                return Err(refused.into());
+            }
             let Some(plain) = plain_text(&error) else {
                 tracing::debug!(%error, "the TLS handshake failed");
                 return Err(HandshakeFailure::TlsError);
             };
             if plain.looks_like_http {
-                let _ = timeout(PLAIN_TEXT_DEADLINE, answer_plain_http(socket)).await;
+                let _ = timeout(LAST_WORDS_DEADLINE, answer_plain_http(socket)).await;
             }
             Err(HandshakeFailure::PlainText)
         }
     }
+}
+
+fn refused_certificate(error: &io::Error) -> Option<ClientCertificateError> {
+    ClientCertificateError::of_handshake(error.get_ref()?.downcast_ref()?)
 }
 
 fn plain_text(error: &io::Error) -> Option<&PlainText> {

@@ -58,6 +58,11 @@ impl Reader {
         !self.held.is_empty()
     }
 
+    /// Memory that is held for what the client has sent and is not done yet, in bytes.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.decoder.buffered_bytes() + self.held.capacity()
+    }
+
     /// Bytes that came without completing a message since the last call.
     pub(crate) fn take_upload_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.upload_bytes)

@@ -10,6 +10,7 @@ use std::{
 use carillon_metrics::{CloseReason, DropReason, Label, Phase};
 use carillon_router::ConnectionKey;
 use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing as ClosingMessage};
+use rand::Rng;
 use tokio::{
     io::{AsyncBufRead, AsyncWrite},
     time::{Duration, Instant, Sleep, sleep_until, timeout},
@@ -24,7 +25,7 @@ use crate::{
     arrival::Arrival,
     clock::Moment,
     session::{Ending, Session, Turn, heartbeat::Heartbeat},
-    shard::{HandOver, PhaseGuard, Seat, Shard},
+    shard::{HandOver, PhaseGuard, Seat, Shard, memory},
     websocket::{Event, Kind},
 };
 
@@ -32,6 +33,8 @@ use crate::{
 const INPUT_BYTES_FOR_EACH_TURN: usize = 64 << 10;
 /// For the client to answer a close that was written, before its socket is closed on it.
 const LINGER: Duration = Duration::from_secs(2);
+/// When to come back after the broker was short of memory; each client gets its own time out of the range.
+const OVERLOADED: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(10);
 /// For what a connection published before its end to find room at the other shards, so that clients who connect,
 /// publish and go again and again cannot fill the memory with it.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
@@ -50,6 +53,8 @@ pub(super) struct Connection {
     rules_seen: u64,
     /// Publications on their way into the queues of other shards that were full.
     handing_over: Option<HandOver>,
+    /// What the metrics say that this connection holds beside its outbox.
+    buffered_bytes: i64,
     pub(super) state: State,
     _seat: Seat,
     _phase: PhaseGuard,
@@ -90,7 +95,7 @@ impl Connection {
         let heartbeat = Heartbeat::new(settings.deadlines.heartbeat, now);
         let connect_due = now + settings.deadlines.connect;
         let name = shard.connection_name();
-        tracing::debug!(connection = name, address = %arrival.address, "open");
+        tracing::debug!(connection = name, address = %arrival.address, peer = %arrival.peer, "open");
         Self {
             stream: Box::new(stream),
             reader: Reader::new(settings.limits.max_message_bytes, early),
@@ -101,6 +106,7 @@ impl Connection {
             connect_due,
             rules_seen: shard.rules_replaced(),
             handing_over: None,
+            buffered_bytes: 0,
             state: State::Open,
             _seat: seat,
             _phase: shard.phase(Phase::WebSocket),
@@ -151,6 +157,7 @@ impl Connection {
             metrics: &shard.metrics,
             replies: &mut self.writer.replies,
             gate: &shard.gate,
+            ledger: &shard.ledger,
             moment,
         };
         self.reader.resume(&mut self.session, &mut turn)
@@ -167,7 +174,8 @@ impl Connection {
                 let moment = *moment.get_or_insert_with(|| shard.clock.read());
                 let replies = &mut writer.replies;
                 let (settings, metrics, gate) = (&shard.settings, &shard.metrics, &shard.gate);
-                let mut turn = Turn { hub: &mut hub, settings, metrics, replies, gate, moment };
+                let ledger = &shard.ledger;
+                let mut turn = Turn { hub: &mut hub, settings, metrics, replies, gate, ledger, moment };
                 process(bytes, session, &mut turn)
             }
             Event::Message(Kind::Text, _) => Err(Ending::new(
@@ -336,10 +344,33 @@ impl Connection {
                 let mut hub = shard.hub.borrow_mut();
                 let (settings, metrics, gate) = (&shard.settings, &shard.metrics, &shard.gate);
                 let replies = &mut self.writer.replies;
-                Turn { hub: &mut hub, settings, metrics, replies, gate, moment }
+                let ledger = &shard.ledger;
+                Turn { hub: &mut hub, settings, metrics, replies, gate, ledger, moment }
                     .end_forbidden_subscriptions(self.key, membership);
             }
             Err(refused) => self.begin_close(&Ending::new(CloseCode::Unauthenticated, refused.to_string())),
+        }
+    }
+
+    /// Lets go of a large part of a message where the broker holds too much.
+    fn give_way(&mut self) {
+        let is_large = self.reader.buffered_bytes() > memory::LEAST_BYTES;
+        if is_large && self.shard.is_short_of_memory() && matches!(self.state, State::Open) {
+            let reason = "the broker has no room for large messages now; come back later";
+            let mut ending = Ending::new(CloseCode::Overloaded, reason);
+            ending.retry_after = Some(rand::rng().random_range(OVERLOADED));
+            self.begin_close(&ending);
+            self.reader = Reader::new(self.shard.settings.limits.max_message_bytes, &[]);
+        }
+    }
+
+    /// Tells the metrics what it holds beside its outbox.
+    fn note_buffered(&mut self) {
+        let bytes = self.reader.buffered_bytes() + self.writer.replies.size_bytes();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if bytes != self.buffered_bytes {
+            self.shard.metrics.buffered_bytes.add(bytes - self.buffered_bytes);
+            self.buffered_bytes = bytes;
         }
     }
 
@@ -363,6 +394,7 @@ impl Future for Connection {
         this.shard.hub.borrow_mut().begin_turn();
         this.begin_drain();
         this.look_again();
+        this.give_way();
         let mut left = INPUT_BYTES_FOR_EACH_TURN;
         loop {
             let stop = this.poll_input(cx, &mut left);
@@ -379,6 +411,7 @@ impl Future for Connection {
             }
             break;
         }
+        this.note_buffered();
         this.shard.end_turn();
         if let State::Closing(Closing { is_flushed: true, reason, dropped, .. }) = this.state
             && this.poll_goodbye(cx).is_ready()
@@ -404,6 +437,7 @@ impl Drop for Connection {
             State::Open => (CloseReason::Draining, DropReason::Draining),
         };
         let shard = &self.shard;
+        shard.metrics.buffered_bytes.sub(self.buffered_bytes);
         shard.metrics.connections_closed.of(reason).inc();
         shard.metrics.messages_dropped.of(dropped).add(self.writer.unsent_deliveries());
         shard.unregister(self.key);

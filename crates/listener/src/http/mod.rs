@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     future::{poll_fn, ready},
     io,
+    net::IpAddr,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     server::conn::http1,
     service::service_fn,
 };
@@ -49,14 +50,22 @@ pub(crate) struct Upgraded<S> {
 
 /// Answers one request. `Err` tells why the connection does not go on as a WebSocket; the client has been told.
 ///
+/// `address` holds the peer's, and then the client's, if a trusted proxy tells it in the request.
+///
 /// The caller bounds the time. Dropping the future drops the stream.
-pub(crate) async fn upgrade<S>(stream: S, settings: &Settings) -> Result<Upgraded<S>, HandshakeFailure>
+pub(crate) async fn upgrade<S>(
+    stream: S,
+    address: &Cell<IpAddr>,
+    settings: &Settings,
+) -> Result<Upgraded<S>, HandshakeFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let peer = address.get();
     let outcome = Cell::new(Err(HandshakeFailure::HttpError));
     let authorization = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
+        address.set(settings.proxies.client_address(peer, request.headers()));
         *authorization.borrow_mut() = bearer(request.headers());
         let (response, result) = match answer(request, settings) {
             Ok(response) => (response, Ok(())),
@@ -120,6 +129,8 @@ impl Refusal {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // The text repeats some of the request.
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // One request for each connection: nobody holds a slot by asking again and again.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         if let Some((name, value)) = &self.header {

@@ -42,6 +42,9 @@ impl Ending {
             CloseCode::Unauthenticated => CloseReason::Unauthenticated,
             CloseCode::ConnectExpected => CloseReason::NotConnected,
             CloseCode::ConnectTimeout => CloseReason::ConnectTimeout,
+            CloseCode::Overloaded => CloseReason::Overloaded,
+            CloseCode::Unavailable => CloseReason::Unavailable,
+            CloseCode::QuotaExceeded => CloseReason::QuotaExceeded,
             _ => CloseReason::InternalError,
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use carillon_access::Permissions;
 use tokio::time::Instant;
 
+use super::{accounts::Accounts, login::NotLetIn};
 use crate::{
     clock::Moment,
     gate::{Admitted, Gate, Refused},
@@ -21,6 +22,8 @@ const LEAST_GAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Membership {
     admitted: Admitted,
     term: Option<Term>,
+    /// Where it counts what it does.
+    pub(crate) accounts: Accounts,
 }
 
 /// Credentials that run out.
@@ -41,9 +44,9 @@ pub(crate) enum TermDue {
 }
 
 impl Membership {
-    pub(crate) fn new(admitted: Admitted, moment: Moment) -> Self {
-        let term = admitted.identity.expires_at_s.map(|expires_at_s| Term::until(expires_at_s, moment));
-        Self { admitted, term }
+    pub(crate) fn new(admitted: Admitted, accounts: Accounts, moment: Moment) -> Self {
+        let term = Term::of(&admitted, moment);
+        Self { admitted, term, accounts }
     }
 
     pub(crate) fn subject(&self) -> &str {
@@ -55,9 +58,13 @@ impl Membership {
     }
 
     /// Takes new credentials of the same subject.
-    pub(crate) fn refresh(&mut self, presented: &str, gate: &Gate, moment: Moment) -> Result<(), Refused> {
+    pub(super) fn refresh(&mut self, presented: &str, gate: &Gate, moment: Moment) -> Result<(), NotLetIn> {
+        self.accounts.begin_login(moment)?;
         let told_before = self.term.filter(|term| term.notice.is_none()).map(|term| term.ends);
-        *self = Self::new(gate.refresh(&self.admitted, presented, moment.unix_s())?, moment);
+        self.admitted = gate.refresh(&self.admitted, presented, moment.unix_s())?;
+        self.accounts.login_succeeded();
+        self.accounts.set_quotas(&gate.scopes(), &self.admitted.identity);
+        self.term = Term::of(&self.admitted, moment);
         // Credentials that gain no time are no reason to ask for others again and again.
         if let (Some(term), Some(told_before)) = (&mut self.term, told_before)
             && term.ends < told_before + LEAST_GAIN
@@ -70,6 +77,7 @@ impl Membership {
     /// The rules were replaced: takes what they say now, or tells why the client may not stay.
     pub(crate) fn look_again(&mut self, gate: &Gate, moment: Moment) -> Result<(), Refused> {
         self.admitted = gate.admit_again(&self.admitted, moment.unix_s())?;
+        self.accounts.set_quotas(&gate.scopes(), &self.admitted.identity);
         Ok(())
     }
 
@@ -89,6 +97,10 @@ impl Membership {
 }
 
 impl Term {
+    fn of(admitted: &Admitted, moment: Moment) -> Option<Self> {
+        admitted.ends_at_s().map(|ends_at_s| Self::until(ends_at_s, moment))
+    }
+
     fn until(expires_at_s: u64, moment: Moment) -> Self {
         let left_us = expires_at_s.saturating_mul(1_000_000).saturating_sub(moment.unix_us);
         // Beyond years a timer cannot count, and nobody waits.

@@ -1,5 +1,6 @@
 //! A shard: one thread with its own connections, subscription table and outboxes, which it shares with nobody.
 
+pub(crate) mod memory;
 pub(crate) mod queue;
 mod thread;
 
@@ -18,11 +19,12 @@ use std::{
 use carillon_metrics::{Phase, ShardMetrics};
 use carillon_router::ConnectionKey;
 use rand::Rng;
+use tokio::time::Instant;
 
 pub(crate) use thread::{Placement, ShardHandle, Start};
 
 use self::queue::{Batch, Sender};
-use crate::{clock::Clock, connection::Staging, gate::Gate, hub::Hub, settings::Settings, tls::Tls};
+use crate::{clock::Clock, connection::Staging, gate::Gate, hub::Hub, quota::Ledger, settings::Settings, tls::Tls};
 
 /// A batch on its way into queues that were full.
 pub(crate) type HandOver = Pin<Box<dyn Future<Output = ()>>>;
@@ -33,6 +35,7 @@ pub(crate) struct Shard {
     pub(crate) settings: Arc<Settings>,
     pub(crate) tls: Tls,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) clock: Clock,
     pub(crate) hub: RefCell<Hub>,
@@ -49,9 +52,23 @@ pub(crate) struct Shard {
     /// How often the gate's rules were replaced, as far as this shard knows.
     rules_replaced: Cell<u64>,
     opened: Cell<u64>,
+    /// More waits in memory than may. Connections that hold more than the least are to give.
+    is_short_of_memory: Cell<bool>,
+    /// When it was last logged that a proxy is set wrongly.
+    told_of_proxy: Cell<Option<Instant>>,
 }
 
 impl Shard {
+    /// Whether it is time to log again that a proxy is set wrongly. Then it counts as logged.
+    pub(crate) fn may_tell_of_proxy(&self, every: Duration) -> bool {
+        let now = Instant::now();
+        let is_time = self.told_of_proxy.get().is_none_or(|told| told + every <= now);
+        if is_time {
+            self.told_of_proxy.set(Some(now));
+        }
+        is_time
+    }
+
     /// The connection's task, to be woken when its outbox fills.
     pub(crate) fn register(&self, key: ConnectionKey, waker: &Waker) {
         let mut wakers = self.wakers.borrow_mut();
@@ -134,6 +151,11 @@ impl Shard {
     fn begin_drain(&self) {
         self.is_draining.set(true);
         self.wake_all();
+    }
+
+    /// Whether more waits in memory than may, so that whoever holds much has to give.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.is_short_of_memory.get()
     }
 
     fn wake_all(&self) {

@@ -19,8 +19,16 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-use super::{Seat, Shard, queue};
-use crate::{clock::Clock, connection, gate::Gate, hub::Hub, settings::Settings, tls::Tls};
+use super::{Seat, Shard, memory, queue};
+use crate::{
+    clock::Clock,
+    connection,
+    gate::Gate,
+    hub::Hub,
+    quota::{Counted, Handshake, Ledger},
+    settings::Settings,
+    tls::Tls,
+};
 
 /// How often the shard looks whether its last connection has gone, while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -31,7 +39,10 @@ pub(crate) struct Start {
     pub(crate) settings: Arc<Settings>,
     pub(crate) tls: Tls,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Arc<ShardMetrics>,
+    /// Of all shards.
+    pub(crate) all_metrics: Arc<[Arc<ShardMetrics>]>,
     pub(crate) origin: Instant,
     pub(crate) inbox: queue::Receiver,
     pub(crate) peers: Vec<queue::Sender>,
@@ -45,10 +56,21 @@ pub(crate) struct ShardHandle {
     thread: JoinHandle<()>,
 }
 
+/// A socket that was accepted, with what counts it.
+pub(crate) struct Newcomer {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) seat: Seat,
+    /// Until it is a WebSocket.
+    pub(crate) handshake: Handshake,
+    /// `None` where it comes from a trusted proxy, which will tell whom it is for.
+    pub(crate) counted: Option<Counted>,
+}
+
 /// Where the acceptor puts sockets.
 #[derive(Clone)]
 pub(crate) struct Placement {
-    sockets: mpsc::UnboundedSender<(TcpStream, SocketAddr, Seat)>,
+    newcomers: mpsc::UnboundedSender<Newcomer>,
     taken: Arc<AtomicUsize>,
 }
 
@@ -58,10 +80,11 @@ impl Placement {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Gives the shard a socket. The queue is bounded by the limit on connections, which the acceptor keeps.
-    pub(crate) fn place(&self, socket: TcpStream, peer: SocketAddr) {
+    /// Gives the shard a socket. The queue is bounded by the quota of handshakes, which the acceptor keeps.
+    pub(crate) fn place(&self, socket: TcpStream, peer: SocketAddr, handshake: Handshake, counted: Option<Counted>) {
+        let seat = Seat::take(&self.taken);
         // A shard that is gone closes the socket by dropping it: the broker is stopping.
-        let _ = self.sockets.send((socket, peer, Seat::take(&self.taken)));
+        let _ = self.newcomers.send(Newcomer { socket, peer, seat, handshake, counted });
     }
 }
 
@@ -70,9 +93,9 @@ impl ShardHandle {
     ///
     /// Fails where the system gives no thread, or the thread no event queue.
     pub(crate) fn start(start: Start) -> io::Result<Self> {
-        let (sockets, placed) = mpsc::unbounded_channel();
+        let (newcomers, placed) = mpsc::unbounded_channel();
         let taken = Arc::new(AtomicUsize::new(0));
-        let placement = Placement { sockets, taken: Arc::clone(&taken) };
+        let placement = Placement { newcomers, taken: Arc::clone(&taken) };
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("carillon-shard-{}", start.index)).spawn(move || {
             // The runtime cannot leave its thread, so it is made there.
@@ -97,12 +120,13 @@ impl ShardHandle {
     }
 }
 
-async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAddr, Seat)>, taken: Arc<AtomicUsize>) {
+async fn run(start: Start, placed: mpsc::UnboundedReceiver<Newcomer>, taken: Arc<AtomicUsize>) {
     let mut drain = start.drain;
     let shard = Rc::new(Shard {
         index: start.index,
         tls: start.tls,
         gate: start.gate,
+        ledger: start.ledger,
         clock: Clock::new(start.origin),
         hub: RefCell::new(Hub::new(&start.settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
         settings: start.settings,
@@ -115,9 +139,12 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAdd
         is_draining: Cell::new(false),
         rules_replaced: Cell::new(0),
         opened: Cell::new(0),
+        is_short_of_memory: Cell::new(false),
+        told_of_proxy: Cell::new(None),
     });
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
+    tokio::task::spawn_local(memory::keep_within_quota(Rc::clone(&shard), start.all_metrics));
     tokio::task::spawn_local(receive_batches(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
     let _ = drain.wait_for(|drain| *drain).await;
@@ -136,21 +163,18 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, SocketAdd
     }
 }
 
-async fn seat_sockets(
-    shard: Rc<Shard>,
-    mut placed: mpsc::UnboundedReceiver<(TcpStream, SocketAddr, Seat)>,
-    drain: watch::Receiver<bool>,
-) {
-    while let Some((socket, peer, seat)) = placed.recv().await {
+async fn seat_sockets(shard: Rc<Shard>, mut placed: mpsc::UnboundedReceiver<Newcomer>, drain: watch::Receiver<bool>) {
+    while let Some(Newcomer { socket, peer, seat, handshake, counted }) = placed.recv().await {
         shard.metrics.connections_opened.inc();
         match tokio::net::TcpStream::from_std(socket) {
             Ok(tcp) => {
+                let door = connection::AtTheDoor { peer, handshake, counted };
                 let mut drain = drain.clone();
                 let shard = Rc::clone(&shard);
                 tokio::task::spawn_local(async move {
                     // A drain does not wait for who has not come in yet.
                     tokio::select! {
-                        () = connection::open(tcp, peer, Rc::clone(&shard), seat) => {}
+                        () = connection::open(tcp, door, Rc::clone(&shard), seat) => {}
                         _ = drain.wait_for(|drain| *drain) => {
                             shard.metrics.handshake_failures.of(HandshakeFailure::Draining).inc();
                         }

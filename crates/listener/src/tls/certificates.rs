@@ -1,4 +1,4 @@
-//! Reads a certificate chain and its key from PEM files.
+//! Reads PEM files: a certificate chain and its key, authorities, revocation lists.
 
 use std::{
     fs, io,
@@ -8,12 +8,13 @@ use std::{
 
 use rustls::{
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer},
+    server::VerifierBuilderError,
     sign::CertifiedKey,
 };
 use rustls_pemfile::Item;
 
-/// Why a certificate or key cannot be used. Each names its file.
+/// Why a certificate, key or revocation list cannot be used. Each names its file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
@@ -62,6 +63,28 @@ pub enum CertificateError {
         /// What the comparison gave.
         source: rustls::Error,
     },
+    /// The file has no authority in it.
+    #[error("{}: has no certificate; expected those of the authorities that issue client certificates, each as BEGIN CERTIFICATE", .0.display())]
+    NoAuthority(PathBuf),
+    /// A certificate is none that others can be measured by.
+    #[error("{}: a certificate in it cannot be used as an authority: {source}", path.display())]
+    UnusableAuthority {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The file has no revocation list in it.
+    #[error("{}: has no revocation list; expected BEGIN X509 CRL (`openssl crl -inform DER` makes that of the other form)", .0.display())]
+    NoCrl(PathBuf),
+    /// A revocation list cannot be read, or says what is not understood.
+    #[error("{}: a revocation list in it cannot be used: {source}", path.display())]
+    UnusableCrl {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: VerifierBuilderError,
+    },
 }
 
 /// Reads a certificate chain and its key, and checks that they belong together.
@@ -85,14 +108,32 @@ pub(super) fn load(
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let chain: Vec<_> = read_pem(path)?
-        .into_iter()
-        .filter_map(|item| match item {
-            Item::X509Certificate(certificate) => Some(certificate),
-            _ => None,
-        })
-        .collect();
+    let chain = read_certificates(path)?;
     if chain.is_empty() { Err(CertificateError::NoCertificate(path.into())) } else { Ok(chain) }
+}
+
+/// Reads the certificates of authorities.
+pub(super) fn read_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let authorities = read_certificates(path)?;
+    if authorities.is_empty() { Err(CertificateError::NoAuthority(path.into())) } else { Ok(authorities) }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let certificates = read_pem(path)?.into_iter().filter_map(|item| match item {
+        Item::X509Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    Ok(certificates.collect())
+}
+
+/// Reads revocation lists.
+pub(super) fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, CertificateError> {
+    let lists = read_pem(path)?.into_iter().filter_map(|item| match item {
+        Item::Crl(list) => Some(list),
+        _ => None,
+    });
+    let lists: Vec<_> = lists.collect();
+    if lists.is_empty() { Err(CertificateError::NoCrl(path.into())) } else { Ok(lists) }
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {

@@ -1,6 +1,8 @@
-//! TLS as the door speaks it: 1.3 and 1.2, aws-lc-rs, post-quantum key exchange first, stateless tickets.
+//! TLS as the door speaks it: 1.3 and 1.2, aws-lc-rs, post-quantum key exchange first, stateless tickets, or client
+//! certificates and no tickets.
 
 mod certificates;
+mod clients;
 
 use std::{
     fmt,
@@ -18,6 +20,8 @@ use rustls::{
 };
 
 pub use certificates::CertificateError;
+pub(crate) use clients::ClientChain;
+pub use clients::{ClientCertificateError, ClientFiles, ClientVerifier, Crl};
 
 /// The one HTTP version that the WebSocket upgrade is defined for here (RFC 7301 name).
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
@@ -28,30 +32,82 @@ const TICKETS_FOR_EACH_CONNECTION: usize = 1;
 ///
 /// The certificate is looked up for each handshake, so a reload is for new connections and leaves the settings, and
 /// with them the key of the session tickets, as they are: clients that reconnect still resume.
+///
+/// Where clients are asked for certificates there are no tickets: a session that is resumed shows no certificate, so
+/// nobody would look at its revocation. What a reload changes there makes new settings. No two of these share a
+/// ticket key, so a ticket of a door that asks for less opens none that asks for more.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    serving: Arc<RwLock<Serving>>,
     resolver: Arc<CurrentCertificate>,
+    provider: Arc<CryptoProvider>,
     certificate: PathBuf,
     key: PathBuf,
+    clients: Option<Arc<ClientFiles>>,
+}
+
+/// What one handshake works with.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Who judges the client's certificate, where one is asked for.
+    pub(crate) verifier: Option<Arc<ClientVerifier>>,
+}
+
+/// Files that were read again, all of them good, and are not in use yet.
+pub struct Reread {
+    certified: Arc<CertifiedKey>,
+    /// Where what is asked of clients has changed.
+    serving: Option<Serving>,
 }
 
 impl Tls {
-    /// Reads a certificate chain and its key from PEM files.
+    /// Reads a certificate chain and its key from PEM files. Clients are not asked for certificates.
     pub fn from_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, TlsError> {
-        let (certificate, key) = (certificate.into(), key.into());
+        Self::new(certificate.into(), key.into(), None)
+    }
+
+    /// The same, and asks clients for certificates.
+    pub fn with_client_certificates(
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        clients: ClientFiles,
+    ) -> Result<Self, TlsError> {
+        Self::new(certificate.into(), key.into(), Some(Arc::new(clients)))
+    }
+
+    fn new(certificate: PathBuf, key: PathBuf, clients: Option<Arc<ClientFiles>>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certified = certificates::load(&certificate, &key, &provider)?;
         let resolver = Arc::new(CurrentCertificate(RwLock::new(certified)));
-        let config = Arc::new(server_config(provider, Arc::clone(&resolver))?);
-        Ok(Self { config, resolver, certificate, key })
+        let verifier = clients.as_deref().map(|files| ClientVerifier::load(files, &provider)).transpose()?;
+        let serving = Serving::new(&provider, &resolver, verifier.map(Arc::new))?;
+        Ok(Self { serving: Arc::new(RwLock::new(serving)), resolver, provider, certificate, key, clients })
     }
 
-    /// Reads the same files again. When they are broken, the old certificate stays and the error tells why.
-    pub fn reload(&self) -> Result<(), CertificateError> {
-        let certified = certificates::load(&self.certificate, &self.key, self.config.crypto_provider())?;
-        *self.resolver.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+    /// Reads the same files again and uses what is in them. When one is broken, all stays as it was and the error tells
+    /// why.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.use_reread(self.read_again()?);
         Ok(())
+    }
+
+    /// Reads the same files again, and leaves what is in use as it is.
+    pub fn read_again(&self) -> Result<Reread, TlsError> {
+        let certified = certificates::load(&self.certificate, &self.key, &self.provider)?;
+        let Some(files) = &self.clients else { return Ok(Reread { certified, serving: None }) };
+        let verifier = ClientVerifier::load(files, &self.provider)?;
+        let is_known = self.client_verifier().is_some_and(|current| current.judges_like(&verifier));
+        let serving = || Serving::new(&self.provider, &self.resolver, Some(Arc::new(verifier)));
+        Ok(Reread { certified, serving: if is_known { None } else { Some(serving()?) } })
+    }
+
+    /// Uses what [`Tls::read_again`] has read.
+    pub fn use_reread(&self, reread: Reread) {
+        *self.resolver.0.write().unwrap_or_else(PoisonError::into_inner) = reread.certified;
+        if let Some(serving) = reread.serving {
+            *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
+        }
     }
 
     /// The chain that new connections get, the server's own certificate first.
@@ -61,7 +117,17 @@ impl Tls {
 
     /// The settings for rustls.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+        self.serving().config
+    }
+
+    /// Who judges the certificates of clients that connect now, where they are asked for any. It stays the same one
+    /// until a reload finds other authorities or revocation lists.
+    pub fn client_verifier(&self) -> Option<Arc<ClientVerifier>> {
+        self.serving().verifier
+    }
+
+    pub(crate) fn serving(&self) -> Serving {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -75,7 +141,7 @@ impl fmt::Debug for Tls {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The certificate or its key.
+    /// A certificate, key or revocation list.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The settings; this does not depend on what the operator wrote.
@@ -83,20 +149,34 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-fn server_config(
-    provider: Arc<CryptoProvider>,
-    resolver: Arc<CurrentCertificate>,
-) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
-    // Tickets hold the session at the client, so that a reconnect storm meets neither a lock nor a full cache here.
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = TICKETS_FOR_EACH_CONNECTION;
-    Ok(config)
+impl Serving {
+    fn new(
+        provider: &Arc<CryptoProvider>,
+        resolver: &Arc<CurrentCertificate>,
+        verifier: Option<Arc<ClientVerifier>>,
+    ) -> Result<Self, rustls::Error> {
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(&[&TLS13, &TLS12])?;
+        let resolver = Arc::clone(resolver);
+        let mut config = match &verifier {
+            Some(verifier) => {
+                let asked: Arc<ClientVerifier> = Arc::clone(verifier);
+                builder.with_client_cert_verifier(asked).with_cert_resolver(resolver)
+            }
+            None => builder.with_no_client_auth().with_cert_resolver(resolver),
+        };
+        config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if verifier.is_some() {
+            // No ticketer either: that is rustls' own default.
+            config.send_tls13_tickets = 0;
+        } else {
+            // Tickets hold the session at the client, so that a reconnect storm meets neither a lock nor a full cache here.
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+            config.send_tls13_tickets = TICKETS_FOR_EACH_CONNECTION;
+        }
+        Ok(Self { config: Arc::new(config), verifier })
+    }
 }
 
 struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);

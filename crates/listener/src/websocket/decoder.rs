@@ -125,6 +125,11 @@ impl Decoder {
         }
     }
 
+    /// Memory that is held for what has come and is not whole yet, in bytes.
+    pub fn buffered_bytes(&self) -> usize {
+        self.message.capacity() + self.control.capacity()
+    }
+
     /// Takes bytes from the front of `input` until something is whole, or nothing is left.
     ///
     /// `scratch` is overwritten. After an error the connection must be closed: the decoder has lost its place.

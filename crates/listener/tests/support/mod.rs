@@ -11,6 +11,8 @@
     reason = "in a test a panic is the message, and lengths are its own"
 )]
 
+pub mod pki;
+
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
@@ -24,6 +26,7 @@ use carillon_access::{Identity, Policy, Source, permissions::Role};
 use carillon_listener::{
     Gate, Listener, Settings, Tls,
     gate::Rules,
+    proxies::Proxies,
     settings::{Deadlines, Limits, Origins},
 };
 use carillon_metrics::{BrokerMetrics, ShardMetrics};
@@ -61,6 +64,7 @@ pub fn settings() -> Settings {
     Settings {
         listen: ([127, 0, 0, 1], 0).into(),
         backlog: 128,
+        proxies: Proxies::default(),
         origins: Origins::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
@@ -118,10 +122,15 @@ impl Broker {
     }
 
     pub fn start_behind(settings: Settings, shards: usize, rules: Rules) -> Self {
-        let gate = Arc::new(Gate::new(rules));
         let (certificate, key) = self_signed();
         let files = write_files(&certificate, &key);
         let tls = Tls::from_files(&files.certificate, &files.key).unwrap();
+        Self::start_with_tls(settings, shards, rules, tls, files)
+    }
+
+    /// A broker with TLS that was made from these files.
+    pub fn start_with_tls(settings: Settings, shards: usize, rules: Rules, tls: Tls, files: CertificateFiles) -> Self {
+        let gate = Arc::new(Gate::new(Rules { client_verifier: tls.client_verifier(), ..rules }));
         let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
         let broker_metrics = Arc::new(BrokerMetrics::new("test", vec![]));
         let listener = Listener::start(settings, &tls, &gate, Arc::clone(&broker_metrics), &metrics).unwrap();
@@ -162,7 +171,11 @@ impl Broker {
 
     /// The same, with more headers in its request.
     pub fn websocket_with(&self, headers: &str) -> Client {
-        let mut stream = self.tls_stream();
+        Self::upgrade(self.tls_stream(), headers)
+    }
+
+    /// The same, over this stream.
+    pub fn upgrade(mut stream: StreamOwned<ClientConnection, TcpStream>, headers: &str) -> Client {
         stream.write_all(upgrade_request(headers).as_bytes()).unwrap();
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -253,6 +266,7 @@ pub enum Said {
         id: Option<u64>,
         code: u16,
         message: String,
+        retry_after_ms: Option<u64>,
     },
     Delivery {
         topic: String,
@@ -445,7 +459,8 @@ fn owned(message: BrokerMessage<'_>) -> Said {
         BrokerMessage::Welcome(_) => Said::Welcome,
         BrokerMessage::Ok(id) => Said::Ok(id.get()),
         BrokerMessage::Error(m) => {
-            Said::Error { id: m.id.map(Id::get), code: m.code.number(), message: m.message.to_owned() }
+            let (code, message) = (m.code.number(), m.message.to_owned());
+            Said::Error { id: m.id.map(Id::get), code, message, retry_after_ms: m.retry_after_ms }
         }
         BrokerMessage::Delivery(m) => {
             Said::Delivery { topic: m.topic.to_string(), payload: m.payload.to_vec(), time_us: m.time_us }

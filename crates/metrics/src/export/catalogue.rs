@@ -6,11 +6,11 @@ use super::family::{
     Family, broker_counter, broker_counter_by, broker_gauge, broker_gauge_by, counter, counter_by, float,
     float_unsigned, gauge, gauge_by, gauge_by_shard, histogram_seconds,
 };
-use crate::Gauge;
+use crate::{Gauge, Label};
 
 /// Every metric there is.
 pub(super) fn families() -> Result<Vec<Family>, Error> {
-    let parts = [connections(), messages(), traffic(), queues(), accepting(), broker()];
+    let parts = [connections(), messages(), traffic(), queues(), accepting(), quotas(), issuers(), broker()];
     parts.into_iter().flatten().collect()
 }
 
@@ -200,13 +200,95 @@ fn accepting() -> Vec<Result<Family, Error>> {
         broker_counter(
             (
                 "carillon_connections_refused_total",
-                "Connections that were closed at once, because as many as limits.max_connections allows were there.",
+                "Connections that were closed at once, because as many as a quota allows were there: see \
+                 carillon_quota_enforced_total.",
             ),
             |broker| &broker.connections_refused,
         ),
         broker_gauge(
             ("carillon_ready", "1 while the broker takes connections; 0 while it starts or stops."),
             |broker| read(&broker.ready),
+        ),
+    ]
+}
+
+fn issuers() -> Vec<Result<Family, Error>> {
+    vec![
+        broker_counter_by(
+            (
+                "carillon_jwks_fetches_total",
+                "Fetches of issuers' keys from their JWKS URLs, by result. A failed one keeps the keys from before; the log \
+                 says why.",
+            ),
+            "result",
+            |broker| &broker.jwks_fetches,
+        ),
+        broker_gauge(
+            (
+                "carillon_jwks_fetched_timestamp_seconds",
+                "When the oldest keys in use that came from a JWKS URL were fetched, as Unix time. 0 means that none were.",
+            ),
+            |broker| read(&broker.jwks_fetched_seconds),
+        ),
+        broker_gauge(
+            (
+                "carillon_jwks_issuers_without_keys",
+                "Issuers with a JWKS URL whose keys have not come yet. Their tokens are refused.",
+            ),
+            |broker| read(&broker.jwks_issuers_without_keys),
+        ),
+    ]
+}
+
+fn quotas() -> Vec<Result<Family, Error>> {
+    vec![
+        broker_counter_by(
+            (
+                "carillon_quota_enforced_total",
+                "Times that something went over a quota and was refused, or made to wait, by the quota's key in the \
+                 configuration.",
+            ),
+            "quota",
+            |broker| &broker.quotas_enforced,
+        ),
+        broker_counter_by(
+            (
+                "carillon_quota_reported_total",
+                "Times that something went over a quota that is only reported, by the quota's key in the configuration.",
+            ),
+            "quota",
+            |broker| &broker.quotas_reported,
+        ),
+        broker_gauge_by(
+            (
+                "carillon_quota_entries",
+                "Identities and addresses whose use of the quotas is remembered now. limits.quota_entries bounds each.",
+            ),
+            "holder",
+            |broker| broker.quota_entries.iter().map(|(holder, gauge)| (holder.name(), read(gauge))).collect(),
+        ),
+        broker_counter_by(
+            (
+                "carillon_quota_entries_shared_total",
+                "Times that an identity or address found no room of its own, and shares one use of the quotas with others.",
+            ),
+            "holder",
+            |broker| &broker.quota_entries_shared,
+        ),
+        gauge(
+            (
+                "carillon_queued_bytes",
+                "Memory of the messages that wait for connections, each message once. With carillon_buffered_bytes it is \
+                 what quotas.broker.queued_bytes bounds.",
+            ),
+            |shard| &shard.queued_bytes,
+        ),
+        gauge(
+            (
+                "carillon_buffered_bytes",
+                "Memory of what clients have sent that is not a whole message yet, and of replies that wait for them.",
+            ),
+            |shard| &shard.buffered_bytes,
         ),
     ]
 }
@@ -228,13 +310,21 @@ fn broker() -> Vec<Result<Family, Error>> {
             ),
             |broker| read(&broker.certificate_not_after_seconds),
         ),
+        broker_gauge(
+            (
+                "carillon_client_crl_next_update_timestamp_seconds",
+                "When the first of the revocation lists for client certificates runs out, as Unix time; from then on it \
+                 refuses the certificates of its issuer. 0 means that there are none.",
+            ),
+            |broker| read(&broker.client_crl_next_update_seconds),
+        ),
         broker_gauge_by(
             (
                 "carillon_limit",
                 "The configured limits, by their names in the configuration; bytes where the name says so.",
             ),
             "name",
-            |broker| broker.limits().iter().map(|&(name, value)| (name, float_unsigned(value))).collect(),
+            |broker| broker.limits().into_iter().map(|(name, value)| (name, float_unsigned(value))).collect(),
         ),
         broker_gauge_by(
             ("carillon_build_info", "Always 1; the label tells the version that runs."),

@@ -3,10 +3,11 @@
 //! 1. Read and check the configuration; then certificates, key and token, and who may do what. What is wrong with them
 //!    is exit status 2.
 //! 2. Bind: the admin listener first, so that `/readyz` can tell that the rest is starting, then the door.
-//! 3. Serve until a signal: SIGHUP reads certificates and access rules again, SIGTERM and SIGINT drain.
+//! 3. Serve until a signal: SIGHUP reads certificates, access rules and quotas again, SIGTERM and SIGINT drain.
 //! 4. Drain: take no new connections, tell clients when to come back, flush, within the deadline. A second signal leaves
 //!    at once.
 
+mod clients;
 mod signals;
 mod start;
 
@@ -84,8 +85,8 @@ impl Args {
 
 /// Runs a broker until it is told to stop.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match args.sources().and_then(|sources| config::load(&sources)) {
-        Ok(config) => config,
+    let (config, sources) = match args.sources().and_then(|sources| Ok((config::load(&sources)?, sources))) {
+        Ok(read) => read,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
     if let Err(error) = logging::start(config.log.format, &config.log.level) {
@@ -96,7 +97,7 @@ pub async fn run(args: Args) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(EXIT_FAILURE, &format_args!("signals cannot be listened to: {error}")),
     };
-    let broker = match Broker::start(&config) {
+    let broker = match Broker::start(&config, sources) {
         Ok(broker) => broker,
         Err(error) => return fail(if error.is_usage() { EXIT_USAGE } else { EXIT_FAILURE }, &error),
     };

@@ -32,7 +32,7 @@ impl Signals {
     }
 
     /// Reloads on SIGHUP, drains on the first SIGTERM or SIGINT, and gives up on the second.
-    pub(super) async fn serve(mut self, broker: Broker) -> Ended {
+    pub(super) async fn serve(mut self, mut broker: Broker) -> Ended {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => broker.reload(),

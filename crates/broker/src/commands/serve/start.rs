@@ -14,16 +14,17 @@ use std::{
 use carillon_listener::{
     Gate, Listener,
     gate::Rules,
-    tls::{Tls, TlsError},
+    tls::{Reread, Tls, TlsError},
 };
 use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
 use tokio::sync::oneshot;
 
+use super::clients;
 use crate::{
-    access,
+    access::{self, Fetchers, Loaded},
     admin::{self, AdminListener, NotReady, Readiness},
     certs::{self, DevCertificates, MakeError},
-    config::{Access, Admin, Config, ConfigError, Secret, check_token},
+    config::{self, Access, Admin, Config, ConfigError, Secret, Sources, check_token},
     dev::dev_dir,
 };
 
@@ -34,7 +35,7 @@ pub(super) enum StartError {
     Dev(#[from] MakeError),
     #[error("data_dir {} cannot be used: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
-    #[error("{section}.certificate and {section}.key cannot be used: {source}")]
+    #[error("the files of [{section}] cannot be used: {source}")]
     Tls { section: &'static str, source: Box<TlsError> },
     #[error("admin.token_file {}: {message}", path.display())]
     TokenFile { path: PathBuf, message: String },
@@ -63,32 +64,47 @@ pub(super) struct Broker {
     metrics: Arc<BrokerMetrics>,
     tls: Tls,
     admin_tls: Option<Tls>,
-    /// Where the files are that are read again.
+    /// What is in force, and where it is read again.
     config: Config,
-    gate: Arc<Gate>,
+    sources: Sources,
+    fetchers: Fetchers,
+}
+
+/// What was read again, and is not in use yet.
+struct Again {
+    config: Config,
+    access: Loaded,
+    tls: Reread,
+    admin_tls: Option<Reread>,
 }
 
 impl Broker {
-    pub(super) fn start(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn start(config: &Config, sources: Sources) -> Result<Self, StartError> {
         make_dev_certificates(config)?;
         if let Some(path) = &config.data_dir {
             use_data_dir(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
         }
         let (tls, admin_tls, token) = (client_tls(config)?, admin_tls(&config.admin)?, admin_token(&config.admin)?);
-        let gate = Arc::new(Gate::new(access_rules(&config.access)?));
+        let access = access_rules(&config.access)?;
 
         let settings = config.settings();
         let metrics = Arc::new(BrokerMetrics::new(env!("CARGO_PKG_VERSION"), config.limits_by_name()));
         note_certificate_end(&metrics, &tls);
+        clients::note(&metrics, &tls, access.has_certificate_rules, SystemTime::now());
         let shards: Vec<_> = (0..config.listen.shards.count()).map(|_| Arc::new(ShardMetrics::default())).collect();
         let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
         let exporter = Exporter::new(Arc::clone(&metrics), shards.clone())?;
 
         let admin = admin::Settings { tls: admin_tls.clone(), token, ..admin::Settings::new(config.admin.address) };
         let admin = AdminListener::start(admin, exporter, Arc::clone(&readiness))?;
+        let gate = Arc::new(Gate::new(Rules::default()));
+        let mut fetchers = Fetchers::new(Arc::clone(&gate), Arc::clone(&metrics));
+        let quotas = Arc::new(config.quotas.scopes(&access.role_quotas));
+        let rules = Rules { client_verifier: tls.client_verifier(), quotas, ..access.rules };
+        fetchers.put_in_force(rules, access.sources);
         let listener = Listener::start(settings, &tls, &gate, Arc::clone(&metrics), &shards)?;
         readiness.clear(NotReady::Starting);
-        Ok(Self { listener, admin, readiness, metrics, tls, admin_tls, config: config.clone(), gate })
+        Ok(Self { listener, admin, readiness, metrics, tls, admin_tls, config: config.clone(), sources, fetchers })
     }
 
     /// Where clients connect, with the port that was taken.
@@ -106,17 +122,28 @@ impl Broker {
         self.admin.offer_watch(self.address());
     }
 
-    /// Reads certificates with their keys, the access file with its keys, and the revocations again. Either all of it is
-    /// good and holds from now on, for those who are connected too, or all stays as it was.
-    pub(super) fn reload(&self) {
+    /// Reads the configuration for who may do what and how much, certificates with their keys, the access file with its
+    /// keys, and the revocations again. Either all of it is
+    /// good and holds from now on, for those who are connected too, or all stays as it was. It does not wait for the keys of
+    /// issuers that have them at a URL.
+    pub(super) fn reload(&mut self) {
         let read = self.read_again();
-        note_certificate_end(&self.metrics, &self.tls);
         // Counted before it is told, so that whoever reads the log finds the count.
         match read {
-            Ok(rules) => {
-                self.gate.replace(rules);
+            Ok(Again { config, access, tls, admin_tls }) => {
+                self.config = config;
+                self.metrics.set_limits(self.config.limits_by_name());
+                self.tls.use_reread(tls);
+                if let Some((tls, reread)) = self.admin_tls.as_ref().zip(admin_tls) {
+                    tls.use_reread(reread);
+                }
+                note_certificate_end(&self.metrics, &self.tls);
+                clients::note(&self.metrics, &self.tls, access.has_certificate_rules, SystemTime::now());
+                let quotas = Arc::new(self.config.quotas.scopes(&access.role_quotas));
+                let rules = Rules { client_verifier: self.tls.client_verifier(), quotas, ..access.rules };
+                self.fetchers.put_in_force(rules, access.sources);
                 self.metrics.config_reloads.of(ReloadResult::Ok).inc();
-                tracing::info!("certificates, keys, access rules and revocations were read again");
+                tracing::info!("certificates, keys, access rules, quotas and revocations were read again");
             }
             Err(error) => {
                 self.metrics.config_reloads.of(ReloadResult::Failed).inc();
@@ -126,15 +153,21 @@ impl Broker {
     }
 
     /// Whatever can fail comes before what cannot be taken back.
-    fn read_again(&self) -> Result<Rules, StartError> {
-        let rules = access_rules(&self.config.access)?;
+    fn read_again(&self) -> Result<Again, StartError> {
         let wrong = |section| move |error: TlsError| StartError::Tls { section, source: Box::new(error) };
-        admin_tls(&self.config.admin)?;
-        self.tls.reload().map_err(TlsError::from).map_err(wrong("tls"))?;
-        if let Some(tls) = &self.admin_tls {
-            tls.reload().map_err(TlsError::from).map_err(wrong("admin"))?;
+        let read = config::load(&self.sources)?;
+        let config = self.config.with_reloadable_of(read.clone());
+        let unheeded = config.keys_that_differ(&read);
+        if !unheeded.is_empty() {
+            let keys = unheeded.join(", ");
+            tracing::warn!(keys, "these have changed in the configuration, and are heeded after a restart only");
         }
-        Ok(rules)
+        Ok(Again {
+            access: access_rules(&config.access)?,
+            config,
+            tls: self.tls.read_again().map_err(wrong("tls"))?,
+            admin_tls: self.admin_tls.as_ref().map(Tls::read_again).transpose().map_err(wrong("admin"))?,
+        })
     }
 
     /// Takes no new connections, tells clients when to come back, and flushes, within the configured deadline. The admin
@@ -174,10 +207,7 @@ fn use_data_dir(path: &Path) -> io::Result<()> {
 }
 
 fn client_tls(config: &Config) -> Result<Tls, StartError> {
-    // The configuration's check has seen to it that both are there.
-    let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
-    Tls::from_files(path(&config.tls.certificate), path(&config.tls.key))
-        .map_err(|source| StartError::Tls { section: "tls", source: Box::new(source) })
+    clients::tls(&config.tls).map_err(|source| StartError::Tls { section: "tls", source: Box::new(source) })
 }
 
 fn admin_tls(admin: &Admin) -> Result<Option<Tls>, StartError> {
@@ -197,12 +227,12 @@ fn admin_token(admin: &Admin) -> Result<Option<Secret>, StartError> {
 }
 
 /// Reads who may do what, and logs what should be looked at.
-fn access_rules(access: &Access) -> Result<Rules, ConfigError> {
+fn access_rules(access: &Access) -> Result<Loaded, ConfigError> {
     let loaded = access::load(access)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded.rules)
+    Ok(loaded)
 }
 
 fn note_certificate_end(metrics: &BrokerMetrics, tls: &Tls) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     access::now_s,
     commands::{
-        EXIT_USAGE,
+        EXIT_FAILURE, EXIT_USAGE,
         check_access::{EXIT_DENIED, describe, load_access, presented},
         fail,
     },
@@ -22,7 +22,8 @@ pub(super) struct Args {
     /// The token [default: standard input, where other users cannot see it]
     #[arg(default_value = "-", hide_default_value = true, value_parser = crate::commands::secret())]
     token: Secret,
-    /// Also tell whether the broker with this configuration takes it; if not, the exit status is 3
+    /// Also tell whether the broker with this configuration takes it; if not, the exit status is 3. Keys that are at a URL
+    /// are fetched; if they cannot be, it is 1
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -41,10 +42,13 @@ pub(super) fn run(args: &Args) -> ExitCode {
         println!("not verified: anybody could have written this; --config FILE verifies it");
         return ExitCode::SUCCESS;
     };
-    let access = match load_access(config) {
+    let mut access = match load_access(config) {
         Ok(access) => access,
         Err(error) => return fail(EXIT_USAGE, &error),
     };
+    if let Err(error) = access.fetch_keys_for(Some(token.expose()), now_s()) {
+        return fail(EXIT_FAILURE, &error);
+    }
     let admitted = access.identify(Some(token.expose()), now_s()).and_then(|identity| {
         access.admit(&identity)?;
         Ok(identity)

@@ -2,9 +2,18 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::PrivateKeyDer,
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::peer::{Peer, Said, delivery, ok};
@@ -155,4 +164,110 @@ async fn files_that_hold_no_authority_are_refused_before_anything_is_sent() {
     let missing = Client::builder("wss://localhost:1").ca_file("/nowhere/ca.pem").connect().await.unwrap_err();
     assert!(matches!(&missing, ConnectError::CaFile { .. }), "{missing}");
     assert!(missing.to_string().contains("/nowhere/ca.pem"));
+}
+
+/// A server that takes clients with a certificate of `authority` alone.
+async fn server_for(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    version: &'static SupportedProtocolVersion,
+) -> Server {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    Server {
+        listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        ca_pem: authority.pem(),
+    }
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A client certificate and its key.
+fn issued(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    change(&mut params);
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_what_the_broker_says_of_it_is_told() {
+    let (ca, other) = (authority("authority"), authority("another"));
+    let good = issued(&ca, |_| {});
+    let refused: [(_, &str); 4] = [
+        (None, "takes no client without a certificate"),
+        (Some(issued(&other, |_| {})), "does not know the authority"),
+        (Some(issued(&ca, |params| params.not_after = rcgen::date_time_ymd(2021, 1, 1))), "has run out"),
+        (
+            Some(issued(&ca, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth])),
+            "not made for clients",
+        ),
+    ];
+    for version in [&TLS12, &TLS13] {
+        let server = server_for(&ca, version).await;
+        let builder = || Client::builder(server.url()).ca_pem(&*server.ca_pem);
+        let script = async {
+            let (peer, _) = Peer::welcome(server.accept().await.unwrap()).await;
+            peer.part().await;
+        };
+        let application = async {
+            let client = builder().client_certificate_pem(&*good.0, &*good.1).connect().await.unwrap();
+            client.close().await.unwrap();
+        };
+        tokio::join!(application, script);
+
+        for (shown, expected) in &refused {
+            let turn_away = async {
+                let (socket, _) = server.listener.accept().await.unwrap();
+                let (_, mut socket) = server.acceptor.accept(socket).into_fallible().await.err().unwrap();
+                // As long as the client may still be sending, so that no reset overtakes the alert.
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            };
+            let builder = match shown {
+                Some((certificate, key)) => builder().client_certificate_pem(&**certificate, &**key),
+                None => builder(),
+            };
+            let (outcome, ()) = tokio::join!(builder.connect(), turn_away);
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, ConnectError::Tls { .. }), "{version:?}: {error:?}");
+            assert!(error.to_string().contains(expected), "{version:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_shown_are_told_before_anything_is_sent() {
+    let ca = authority("authority");
+    let ((certificate, key), (_, other_key)) = (issued(&ca, |_| {}), issued(&ca, |_| {}));
+    let connect = async |certificate: &str, key: &str| {
+        let builder = Client::builder("wss://localhost:1").ca_pem(ca.pem());
+        let error = builder.client_certificate_pem(certificate, key).connect().await.unwrap_err();
+        assert!(matches!(error, ConnectError::ClientCertificate { .. }) && !error.is_temporary(), "{error}");
+        error.to_string()
+    };
+    assert!(connect(&certificate, &other_key).await.contains("not the key of the certificate in"));
+    assert!(connect("", &key).await.contains("no `BEGIN CERTIFICATE`"));
+    assert!(connect(&certificate, &certificate).await.contains("no private key"));
+    let builder = Client::builder("wss://localhost:1").ca_pem(ca.pem());
+    let error =
+        builder.client_certificate_files("/nowhere/client.pem", "/nowhere/key.pem").connect().await.unwrap_err();
+    assert!(error.to_string().contains("/nowhere/client.pem cannot be used as this client's certificate"), "{error}");
 }

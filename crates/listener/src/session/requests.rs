@@ -1,0 +1,129 @@
+//! What the requests of a client that is connected do.
+
+use std::time::Duration;
+
+use carillon_access::Operation;
+use carillon_router::ConnectionKey;
+use carillon_wire::{
+    BrokerMessage, ClientMessage, ErrorCode, Id,
+    broker_message::ErrorReply,
+    client_message::{Publish, Subscribe, Unsubscribe},
+};
+
+use super::{
+    Turn,
+    accounts::Over,
+    membership::Membership,
+    refusal::{count_refused, subscribe_code},
+    request_id,
+};
+
+impl Turn<'_> {
+    /// Asked for each publication, so everything that can refuse it is asked in the order of what it costs.
+    pub(super) fn publish(&mut self, publish: &Publish<'_>, membership: &mut Membership) {
+        let bytes = publish.payload.len() + publish.headers.as_msgpack().len();
+        if let Err(over) = membership.accounts.publish(bytes as u64, self.moment) {
+            count_refused(self.metrics, true, over.code());
+            self.refuse_over(publish.id, &over);
+            return;
+        }
+        let refusal = if publish.topic.is_reserved() {
+            Some((ErrorCode::ReservedTopic, "topics that start with `$` are the broker's own".to_owned()))
+        } else if let Err(forbidden) = membership.permissions().check_publish(publish.topic) {
+            Some((ErrorCode::Forbidden, forbidden.to_string()))
+        } else {
+            let allowed = self.settings.limits.max_payload_bytes;
+            (bytes > allowed).then(|| {
+                let text = format!("payload and headers have {bytes} bytes together; at most {allowed} are allowed");
+                (ErrorCode::PayloadTooLarge, text)
+            })
+        };
+        if let Some((code, text)) = refusal {
+            count_refused(self.metrics, true, code);
+            self.refuse(publish.id, code, &text);
+            return;
+        }
+        self.hub.publish(publish, self.moment);
+        if let Some(id) = publish.id {
+            BrokerMessage::Ok(id).encode(&mut self.replies.when_queued);
+        }
+    }
+
+    /// Does any other request, if the quota lets it.
+    pub(super) fn request(&mut self, key: ConnectionKey, message: &ClientMessage<'_>, membership: &mut Membership) {
+        // Ending something is never too much.
+        if let ClientMessage::Unsubscribe(unsubscribe) = message {
+            self.unsubscribe(key, unsubscribe, membership);
+            return;
+        }
+        if let Err(over) = membership.accounts.request(self.moment) {
+            self.metrics.requests_refused.inc();
+            self.refuse_over(request_id(message), &over);
+            return;
+        }
+        match message {
+            ClientMessage::Subscribe(subscribe) => self.subscribe(key, subscribe, membership),
+            ClientMessage::Refresh(refresh) => self.refresh(key, refresh, membership),
+            ClientMessage::Ping(id) => self.reply(&BrokerMessage::Ok(*id)),
+            ClientMessage::Connect(connect) => {
+                self.metrics.requests_refused.inc();
+                self.refuse(Some(connect.id), ErrorCode::AlreadyConnected, "the connection is already connected");
+            }
+            // The enum may grow before its request is served here.
+            other => {
+                self.metrics.requests_refused.inc();
+                self.refuse(request_id(other), ErrorCode::Unsupported, "this broker does not offer this request");
+            }
+        }
+    }
+
+    fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>, membership: &mut Membership) {
+        if let Err(forbidden) = membership.permissions().check(Operation::Subscribe, subscribe.pattern) {
+            self.metrics.requests_refused.inc();
+            self.refuse(Some(subscribe.id), ErrorCode::Forbidden, &forbidden.to_string());
+            return;
+        }
+        if let Err(over) = membership.accounts.enter_subscription() {
+            self.metrics.requests_refused.inc();
+            self.refuse_over(Some(subscribe.id), &over);
+            return;
+        }
+        match self.hub.subscribe(key, subscribe) {
+            Ok(()) => self.reply(&BrokerMessage::Ok(subscribe.id)),
+            Err(error) => {
+                membership.accounts.leave_subscription();
+                self.metrics.requests_refused.inc();
+                self.refuse(Some(subscribe.id), subscribe_code(&error), &error.to_string());
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, key: ConnectionKey, unsubscribe: &Unsubscribe, membership: &mut Membership) {
+        // When it is done, the outbox carries the reply, behind the last delivery.
+        match self.hub.unsubscribe(key, unsubscribe) {
+            Ok(()) => membership.accounts.leave_subscription(),
+            Err(error) => {
+                self.metrics.requests_refused.inc();
+                self.refuse(Some(unsubscribe.id), ErrorCode::UnknownSubscription, &error.to_string());
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self, message: &BrokerMessage<'_>) {
+        message.encode(&mut self.replies.now);
+    }
+
+    pub(super) fn refuse(&mut self, id: Option<Id>, code: ErrorCode, message: &str) {
+        self.refuse_until(id, code, message, None);
+    }
+
+    fn refuse_over(&mut self, id: Option<Id>, over: &Over) {
+        self.refuse_until(id, over.code(), &over.message(), over.retry_after());
+    }
+
+    pub(super) fn refuse_until(&mut self, id: Option<Id>, code: ErrorCode, message: &str, wait: Option<Duration>) {
+        // Rounded up: a client that comes back a fraction too early is refused once more.
+        let retry_after_ms = wait.map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        self.reply(&BrokerMessage::Error(ErrorReply { id, code, message, retry_after_ms }));
+    }
+}
