@@ -30,18 +30,33 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What its quotas are kept under. Two issuers may give the same subject to different people, so the subject alone
-    /// would not do.
+    /// What its quotas are kept under, and what a refresh must not change. Two issuers may give the same subject to
+    /// different people, so the subject alone would not do; both keys of a service are one service.
     pub fn key(&self) -> IdentityKey {
-        IdentityKey { source: self.source.clone(), subject: self.subject.as_str().into() }
+        let source = match &self.source {
+            Source::Anonymous => KeySource::Anonymous,
+            Source::Token { issuer } => KeySource::Token { issuer: issuer.as_str().into() },
+            Source::ApiKey { .. } => KeySource::Service,
+            Source::Certificate => KeySource::Certificate,
+        };
+        IdentityKey { source, subject: self.subject.as_str().into() }
     }
 }
 
 /// Tells identities apart, through a new token as well.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdentityKey {
-    source: Source,
+    source: KeySource,
     subject: Arc<str>,
+}
+
+/// As much of a [`Source`] as tells identities apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum KeySource {
+    Anonymous,
+    Token { issuer: Arc<str> },
+    Service,
+    Certificate,
 }
 
 /// Shows who and how, and leaves out claims and the token's id, because either may say more than a log should keep.
@@ -89,4 +104,42 @@ pub struct OwnPatterns {
     pub history: Option<Vec<PatternBuf>>,
     /// Whose presence it may see.
     pub presence: Option<Vec<PatternBuf>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(subject: &str, source: Source) -> IdentityKey {
+        let identity = Identity {
+            subject: subject.to_owned(),
+            source,
+            roles: Vec::new(),
+            claims: BTreeMap::new(),
+            own: None,
+            token_id: None,
+            issued_at_s: None,
+            expires_at_s: None,
+        };
+        identity.key()
+    }
+
+    #[test]
+    fn identities_are_told_apart_by_who_says_so_and_a_services_keys_are_not() {
+        let token = |issuer: &str| Source::Token { issuer: issuer.to_owned() };
+        let api_key = |name: &str| Source::ApiKey { name: name.to_owned() };
+        assert_eq!(key("a", api_key("old")), key("a", api_key("new")));
+        assert_eq!(key("a", token("x")), key("a", token("x")));
+        let all = [
+            key("a", token("x")),
+            key("a", token("y")),
+            key("b", token("x")),
+            key("a", api_key("x")),
+            key("a", Source::Certificate),
+            key("a", Source::Anonymous),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(index + 1).all(|other| other != one), "{one:?}");
+        }
+    }
 }
