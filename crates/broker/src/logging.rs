@@ -20,10 +20,14 @@ pub enum LoggingError {
     Twice(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// rustls warns of what strangers send, such as alerts, so everybody could fill the log. What comes of a handshake, the
+/// broker tells itself. A level that names rustls goes over this.
+const QUIET: &str = "rustls=off";
+
 /// Starts the log of this process. `level` is one of off, error, warn, info, debug, trace, or a list of them by module such
 /// as `info,carillon_listener=debug`.
 pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder().parse(level)?;
+    let filter = filter(level)?;
     let terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {
@@ -32,4 +36,26 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
         LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).try_init(),
     };
     started.map_err(LoggingError::Twice)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{QUIET},{level}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rustls_says_nothing_unless_it_is_named() {
+        let directives = |level: &str| {
+            let text = filter(level).unwrap().to_string();
+            let mut directives: Vec<_> = text.split(',').map(str::to_owned).collect();
+            directives.sort();
+            directives
+        };
+        assert_eq!(directives("info"), ["info", "rustls=off"]);
+        assert_eq!(directives("debug,rustls=trace"), ["debug", "rustls=trace"]);
+        assert!(filter("carillon=loud").is_err());
+    }
 }

@@ -200,6 +200,17 @@ fn a_list_that_ran_out_refuses_and_is_told_in_the_log_and_the_metrics() {
 }
 
 #[test]
+fn letting_every_page_in_is_warned_of_because_browsers_show_certificates_for_any() {
+    let site = Site::new("optional");
+    let config = fs::read_to_string(site.path("carillon.toml")).unwrap();
+    site.write("carillon.toml", &format!("{config}\n[origins]\nallowed = [\"https://app.example.com\", \"*\"]\n"));
+    let mut broker = site.broker();
+    broker.signal("HUP");
+    let line = wait_for(&mut broker.log, "origins.allowed");
+    assert!(line.contains("any page"), "{line}");
+}
+
+#[test]
 fn check_access_knows_whose_a_certificate_is() {
     let site = Site::new("required");
     let check = |name: &str, topic: &str| {

@@ -104,9 +104,9 @@ pub enum Refused {
     /// By who the client certificate says one is.
     #[error("{0}")]
     CertificateIdentity(#[from] CertificateError),
-    /// By the rules for certificates, which have changed.
-    #[error("the rules know this client certificate as another subject now; connect again")]
-    CertificateRenamed,
+    /// By the rules, which have changed.
+    #[error("the rules know these credentials as another subject's now; connect again")]
+    Renamed,
     /// By a revocation.
     #[error("{0}")]
     Revoked(#[from] Revoked),
@@ -179,28 +179,39 @@ impl Rules {
         Ok(Admitted { identity: Arc::new(identity), permissions, api_key, certificate })
     }
 
-    /// Whether a certificate is still good. Where none are asked for, none is.
+    /// Whether a certificate is still good, and whoever the rules know its holder as is not revoked, also where a token
+    /// says who it is. Where none are asked for, none is.
     fn judge(&self, chain: &ClientChain, now_s: u64) -> Result<ClientChain, Refused> {
         let verifier = self.client_verifier.as_ref().ok_or(ClientCertificateError::UnknownAuthority)?;
-        Ok(chain.judged_by(verifier, now_s)?)
+        let judged = chain.judged_by(verifier, now_s)?;
+        if !self.revocations.is_empty()
+            && let Ok(holder) = self.certificates.identify(judged.own())
+        {
+            self.revocations.check(&holder)?;
+        }
+        Ok(judged)
     }
 
     /// The same identity under these rules. A token is not verified again, because the keys that signed it may have
-    /// been replaced since in good order; what takes tokens back are revocations. A certificate is, because nothing but
-    /// its authority and that one's revocation lists takes it back.
+    /// been replaced since in good order; what takes tokens back are revocations, and that their issuer is gone. A
+    /// certificate is, because nothing but its authority and that one's revocation lists takes it back.
     fn admit_again(&self, admitted: &Admitted, now_s: u64) -> Result<Admitted, Refused> {
         let certificate = admitted.certificate.as_ref();
+        let same_by = |presented: Option<&str>| {
+            let again = self.admit(presented, certificate, now_s)?;
+            let is_same = again.identity.key() == admitted.identity.key();
+            if is_same { Ok(again) } else { Err(Refused::Renamed) }
+        };
         if let Some(key) = &admitted.api_key {
-            return self.admit(std::str::from_utf8(key.expose()).ok(), certificate, now_s);
+            return same_by(std::str::from_utf8(key.expose()).ok());
         }
-        match admitted.identity.source {
+        match &admitted.identity.source {
             Source::Anonymous => self.admit(None, None, now_s),
-            Source::Certificate => {
-                let again = self.admit(None, certificate, now_s)?;
-                let is_same = again.identity.key() == admitted.identity.key();
-                if is_same { Ok(again) } else { Err(Refused::CertificateRenamed) }
-            }
-            _ => {
+            Source::Certificate => same_by(None),
+            source => {
+                if let Source::Token { issuer } = source {
+                    self.tokens.check_issuer(issuer).map_err(Refused::Token)?;
+                }
                 let certificate = certificate.map(|chain| self.judge(chain, now_s)).transpose()?;
                 let permissions = self.permissions_of(&admitted.identity)?;
                 Ok(Admitted { permissions, certificate, ..admitted.clone() })

@@ -269,6 +269,41 @@ fn replaced_rules_hold_for_those_who_are_there() {
 }
 
 #[test]
+fn tokens_end_with_their_issuer_and_not_with_one_of_its_keys() {
+    let (first, _) = rules();
+    let broker = Broker::start_behind(settings(), 2, first.clone());
+    let shown = token("ann", now_s() + 600, &["user"]);
+    let mut client = connected(&broker, Some(&shown));
+
+    let key = |secret: &[u8]| IssuerKeys::Fixed(vec![Key::from_secret(None, &Secret::new(secret)).unwrap()]);
+    let issuer = |name: &str| {
+        let keys = key(b"another secret of thirty-two bytes");
+        Verifier::new(vec![IssuerConfig::new(name, &["HS256".parse().unwrap()], &["carillon"], keys)]).unwrap()
+    };
+    broker.gate.replace(Rules { tokens: issuer("https://id.test"), ..first.clone() });
+    client.ping();
+    broker.gate.replace(Rules { tokens: issuer("https://other.test"), ..first });
+    let (code, reason) = client.until_close().1.expect("a close frame");
+    assert!(code == 4401 && reason.contains("unknown issuer"), "{code} {reason}");
+}
+
+#[test]
+fn a_key_that_is_given_to_another_service_ends_the_connections_of_the_first() {
+    let (first, key) = rules();
+    let broker = Broker::start_behind(settings(), 2, first.clone());
+    let mut client = connected(&broker, Some(&key));
+    broker.gate.replace(first.clone());
+    client.ping();
+    let id: KeyId = "feed".parse().unwrap();
+    let (_, hash) = generate(&id, &[7; 32]);
+    let keys = vec![ServiceKey { id, hash, expires_at_s: None }];
+    let service = Service { name: "other".into(), roles: vec!["writer".into()], claims: BTreeMap::new(), keys };
+    broker.gate.replace(Rules { api_keys: ApiKeys::new(vec![service]).unwrap(), ..first });
+    let (code, reason) = client.until_close().1.expect("a close frame");
+    assert!(code == 4401 && reason.contains("another subject"), "{code} {reason}");
+}
+
+#[test]
 fn ids_of_ended_subscriptions_are_free_again() {
     let (rules, _) = rules();
     let broker = Broker::start_behind(settings(), 1, rules);

@@ -198,6 +198,60 @@ fn the_certificate_says_who_its_holder_is_unless_a_token_does() {
 }
 
 #[test]
+fn of_several_lists_of_one_authority_the_newest_counts_wherever_it_stands() {
+    let (ca, other) = (Authority::new("clients"), Authority::new("others"));
+    let now = SystemTime::now();
+    let ago = |hours| now - Duration::from_hours(hours);
+    let (old, new) = (ca.crl_of(&[], (ago(48), now + Duration::from_hours(48)), 9), ca.crl(&[]));
+    let new_by_time = ca.crl_of(&[1], (ago(24), now + Duration::from_hours(24)), 2);
+    let new_by_number = ca.crl_of(&[1], (ago(48), now + Duration::from_hours(48)), 256);
+    for lists in [[&old, &new_by_time], [&new_by_time, &old], [&old, &new_by_number], [&new_by_number, &old]] {
+        let text = [new.as_str(), lists[0], &other.crl(&[]), lists[1]].concat();
+        let door = Door::new(&[&ca, &other], &text, true);
+        let broker = broker(&door);
+        let told = alert(broker.tls_stream_with(&client_config(&broker.tls, Some(&ca.issue("ann", 1)), &BOTH)));
+        assert!(told.contains("CertificateRevoked"), "{told}");
+        connected(&broker, &ca.issue("bob", 2), None);
+        connected(&broker, &other.issue("cid", 1), None);
+        assert_eq!(door.tls.client_verifier().unwrap().crls().len(), 2);
+    }
+}
+
+#[test]
+fn a_chain_that_would_take_much_memory_is_refused() {
+    let ca = Authority::new("clients");
+    let door = Door::new(&[&ca], "", true);
+    let broker = broker(&door);
+    let along = |count: usize| {
+        let mut shown = ca.issue("ann", 1);
+        shown.chain.extend((0..count).map(|number| ca.issue("along", number as u64).chain.remove(0)));
+        shown
+    };
+    connected(&broker, &along(10), None);
+    let told = alert(broker.tls_stream_with(&client_config(&broker.tls, Some(&along(100)), &BOTH)));
+    assert!(told.contains("AccessDenied"), "{told}");
+    let invalid = HandshakeFailure::ClientCertificateInvalid;
+    eventually("the count", || broker.count(|shard| shard.handshake_failures.of(invalid).get()) == 1);
+}
+
+#[test]
+fn the_certificate_of_a_revoked_subject_lets_nobody_in_and_no_token_helps() {
+    let ca = Authority::new("clients");
+    let door = Door::new(&[&ca], "", true);
+    let broker = broker(&door);
+    let (ann, bob) = (ca.issue("ann", 1), ca.issue("bob", 2));
+    let mut with_token = connected(&broker, &ann, Some(&token("zoe")));
+    let mut stays = connected(&broker, &bob, Some(&token("zoe")));
+    reload(&broker, &door, Rules { revocations: "subject ann".parse().unwrap(), ..rules() });
+    is_closed(&mut with_token, "this subject is revoked");
+    stays.ping();
+    for shown in [None, Some(token("zoe"))] {
+        let said = websocket(&broker, Some(&ann)).connect_with(shown.as_deref());
+        assert!(matches!(said, Said::Error { code: 401, .. }), "{said:?}");
+    }
+}
+
+#[test]
 fn where_none_is_required_one_that_is_shown_must_be_good() {
     let (ca, other) = (Authority::new("clients"), Authority::new("others"));
     let door = Door::new(&[&ca], &ca.crl(&[1]), false);

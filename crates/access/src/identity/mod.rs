@@ -15,6 +15,7 @@ mod algorithm;
 mod api_key;
 mod certificate;
 mod claims;
+mod crl;
 mod issuer;
 mod jwks;
 mod jwks_cache;
@@ -32,6 +33,7 @@ pub use api_key::{
 pub use certificate::{
     CertificateError, CertificateRules, NameKind, Rule, RuleError, certificate_end_s, certificate_subject,
 };
+pub use crl::CrlHead;
 pub use issuer::{IssuerConfig, IssuerError, IssuerKeys};
 pub use jwks::{Jwks, JwksError, SkipReason, Skipped};
 pub use jwks_cache::{Action, Fetched, JwksCache, JwksTiming};

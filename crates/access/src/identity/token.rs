@@ -70,14 +70,23 @@ impl Verifier {
     /// measured by: the issuer's name, the algorithm, which must be one of that issuer's, and the key's id.
     pub fn verify(&self, token: &str, now_s: u64) -> Result<Identity, TokenError> {
         let unverified = Unverified::read(token)?;
-        let name = unverified.issuer()?;
-        let issuer = self.issuers.get(name).ok_or_else(|| {
+        let issuer = self.issuer(unverified.issuer()?)?;
+        let claims = issuer.verify_signature(unverified)?;
+        claims::identify(&claims, &issuer.config, now_s)
+    }
+
+    /// Whether tokens of this issuer are believed at all, for those whose token was verified before the configuration
+    /// changed.
+    pub fn check_issuer(&self, name: &str) -> Result<(), TokenError> {
+        self.issuer(name).map(|_| ())
+    }
+
+    fn issuer(&self, name: &str) -> Result<&Issuer, TokenError> {
+        self.issuers.get(name).ok_or_else(|| {
             let mut known: Vec<_> = self.issuers.keys().map(String::as_str).collect();
             known.sort_unstable();
             TokenError::UnknownIssuer { found: shown(name), known: shown_list(known) }
-        })?;
-        let claims = issuer.verify_signature(unverified)?;
-        claims::identify(&claims, &issuer.config, now_s)
+        })
     }
 }
 

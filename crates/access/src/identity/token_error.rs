@@ -22,11 +22,11 @@ pub enum TokenError {
     #[error("the token's type is {0}; allowed are \"JWT\", \"at+jwt\" and none")]
     WrongType(String),
     /// No such issuer is configured.
-    #[error("unknown issuer {found}; configured: {known}")]
+    #[error("unknown issuer {found}: this broker believes no tokens of it")]
     UnknownIssuer {
         /// Its `iss`.
         found: String,
-        /// Those that are.
+        /// Those that are. It is for the operator: a stranger with a token of no worth does not learn whose have some.
         known: String,
     },
     /// Signed by an algorithm that this issuer's tokens may not have.

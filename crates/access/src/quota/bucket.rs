@@ -65,6 +65,8 @@ impl Rate {
 
 /// A bucket that a [`Rate`] fills and requests empty.
 ///
+/// Who asks with one rate now and with another then gets no more than the largest rate and burst of them would give.
+///
 /// It counts what was taken in billionths: each nanosecond gives `per_second` of them back, a whole number, so nothing
 /// is rounded and nothing drifts, whatever the rate and however often it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,18 +90,17 @@ impl Bucket {
         if cost > rate.burst() {
             return Outcome::over(mode, Excess::TooLarge);
         }
-        let room = rate.burst_billionths() - self.missing_billionths;
         // Within `u64`, because `cost` is within the burst.
         let cost_billionths = cost * NANOS_PER_SECOND;
-        if let Some(lacking) = cost_billionths.checked_sub(room)
-            && lacking > 0
-        {
+        let missing = self.missing_billionths.saturating_add(cost_billionths);
+        let lacking = missing.saturating_sub(rate.burst_billionths());
+        if lacking > 0 {
             // From where the clock was last, lest one that went back promises too early a time.
             let behind_ns = self.at_ns.saturating_sub(now_ns);
             let wait_ns = lacking.div_ceil(rate.per_second()).saturating_add(behind_ns);
             return Outcome::over(mode, Excess::Rate { retry_after: Duration::from_nanos(wait_ns) });
         }
-        self.missing_billionths += cost_billionths;
+        self.missing_billionths = missing;
         Outcome::Within
     }
 
@@ -107,6 +108,13 @@ impl Bucket {
     pub const fn give_back(&mut self, cost: u64) {
         let cost_billionths = cost.saturating_mul(NANOS_PER_SECOND);
         self.missing_billionths = self.missing_billionths.saturating_sub(cost_billionths);
+    }
+
+    /// For a configuration that has changed: no more is missing than fits into a burst, so that nobody waits for what a
+    /// larger one has let through. It is not for one who may choose between rates: he would get the larger burst anew
+    /// each time he asked for the smaller one.
+    pub fn fit(&mut self, rate: &Rate) {
+        self.missing_billionths = self.missing_billionths.min(rate.burst_billionths());
     }
 
     /// Whether it is full by now; then a new one would say the same.
@@ -119,8 +127,7 @@ impl Bucket {
     fn refill(&mut self, rate: &Rate, now_ns: u64) {
         let given_back = now_ns.saturating_sub(self.at_ns).saturating_mul(rate.per_second());
         self.at_ns = self.at_ns.max(now_ns);
-        // A burst that a new configuration made smaller is the most that can be missing.
-        self.missing_billionths = self.missing_billionths.saturating_sub(given_back).min(rate.burst_billionths());
+        self.missing_billionths = self.missing_billionths.saturating_sub(given_back);
     }
 }
 

@@ -139,15 +139,29 @@ impl Usage {
         self.requests.give_back(1);
     }
 
-    /// Credentials are about to be looked at. They count as refused until [`Usage::login_succeeded`], so that a thousand
+    /// Credentials are about to be looked at. They count as refused until [`Usage::login_not_refused`], so that a thousand
     /// attempts at once do not all pass before the first was refused.
     pub fn begin_login(&mut self, quotas: &Quotas, now_ns: u64) -> Answer {
         pace(&mut self.failed_logins, Quota::FailedLogins, quotas.failed_logins, 1, now_ns)
     }
 
     /// Credentials were not refused.
-    pub fn login_succeeded(&mut self) {
+    pub fn login_not_refused(&mut self) {
         self.failed_logins.give_back(1);
+    }
+
+    /// The quotas were configured anew: whatever they make smaller is missing at most whole, see [`Bucket::fit`].
+    pub fn fit(&mut self, quotas: &Quotas) {
+        for (bucket, pace) in [
+            (&mut self.publications, quotas.publications),
+            (&mut self.bytes, quotas.bytes),
+            (&mut self.requests, quotas.requests),
+            (&mut self.failed_logins, quotas.failed_logins),
+        ] {
+            if let Some(pace) = pace {
+                bucket.fit(&pace.rate);
+            }
+        }
     }
 
     /// Whether a new one in its place would answer everything as this one does.

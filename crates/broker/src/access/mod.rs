@@ -36,6 +36,7 @@ use carillon_listener::gate::Rules;
 use self::{file::AccessFile, report::Report, roles::Roles};
 use crate::config::{Access, ConfigError, RoleQuotas};
 
+pub(crate) use self::report::{OTHERS_READ, OTHERS_WRITE, has_mode};
 pub use self::{
     admission::{KeysNotFetched, NotAdmitted},
     jwks_url::{Fetchers, JwksSource},

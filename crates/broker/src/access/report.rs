@@ -4,9 +4,10 @@ use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::config::{ConfigError, Problem};
 
-/// Everybody else than the file's owner and group.
-pub(super) const OTHERS_READ: u32 = 0o004;
-const OTHERS_WRITE: u32 = 0o002;
+/// That everybody else than the file's owner and group may read it.
+pub(crate) const OTHERS_READ: u32 = 0o004;
+/// The same, for writing.
+pub(crate) const OTHERS_WRITE: u32 = 0o002;
 
 /// Problems and warnings, in the order in which they were found.
 #[derive(Debug, Default)]
@@ -57,6 +58,6 @@ impl Report {
 }
 
 /// Whether the file has one of these bits in its mode. A file that is not there has none; who reads it will tell.
-pub(super) fn has_mode(path: &Path, bits: u32) -> bool {
+pub(crate) fn has_mode(path: &Path, bits: u32) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.mode() & bits != 0)
 }

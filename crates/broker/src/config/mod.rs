@@ -83,12 +83,12 @@ impl Config {
 
     /// What is taken from a configuration that was read while the broker runs: who may do what, and how much.
     #[must_use]
-    pub fn with_reloadable_of(&self, read: Self) -> Self {
+    fn with_reloadable_of(&self, read: Self) -> Self {
         Self { access: read.access, quotas: read.quotas, ..self.clone() }
     }
 
     /// The keys that have another value in `other`. That a secret has changed is not seen.
-    pub fn keys_that_differ(&self, other: &Self) -> Vec<String> {
+    fn keys_that_differ(&self, other: &Self) -> Vec<String> {
         let leaves = |config: &Self| {
             let keys = Value::serialize(config).ok().and_then(Value::into_dict).unwrap_or_default();
             Layer::new(String::new(), keys).leaves()
@@ -144,6 +144,30 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let (config, figment) = read(sources)?;
     let problems = check::check(&config, &figment, sources.dev.is_some());
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+}
+
+/// Reads and checks the configuration for a broker that runs with `current`. Gives what it is to go on with, and the keys
+/// that have changed and need a restart.
+///
+/// What is taken has to make sense by what stands in the sources, and by what stays in force until a restart.
+pub fn load_again(sources: &Sources, current: &Config) -> Result<(Config, Vec<String>), ConfigError> {
+    let (read, figment) = read(sources)?;
+    let mut problems = check::check(&read, &figment, sources.dev.is_some());
+    let merged = current.with_reloadable_of(read.clone());
+    let unheeded = merged.keys_that_differ(&read);
+    if problems.is_empty() {
+        problems = check::check(&merged, &figment, sources.dev.is_some());
+        if !problems.is_empty() {
+            let waits = |key: &String| {
+                let message =
+                    "the new value holds after a restart only, and the others must fit the old one until then";
+                let origin = figment.find_metadata(key).map_or_else(String::new, |found| found.name.to_string());
+                Problem::new(key.clone(), origin, message.to_owned())
+            };
+            problems.extend(unheeded.iter().map(waits));
+        }
+    }
+    if problems.is_empty() { Ok((merged, unheeded)) } else { Err(ConfigError::Problems(problems)) }
 }
 
 /// Reads the configuration for its `[access]`, and checks the values of that section alone: for commands that answer

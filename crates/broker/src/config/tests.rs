@@ -138,6 +138,22 @@ fn what_is_read_again_is_who_may_do_what_and_how_much() {
 }
 
 #[test]
+fn quotas_that_are_read_again_have_to_fit_the_limits_that_stay() {
+    let running = load(&file(WHOLE).sources).unwrap();
+    let limits = "[limits]\nmax_payload_bytes = 1000\n";
+    let quotas = "[quotas.address]\nbytes = { per_second = 1000, burst = 2000 }\n";
+    let text = format!("{WHOLE}\n{limits}{quotas}");
+    load(&file(&text).sources).unwrap();
+    let ConfigError::Problems(problems) = load_again(&file(&text).sources, &running).unwrap_err() else { panic!() };
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["quotas.address.bytes", "limits.max_payload_bytes"]);
+    assert!(problems[1].message.contains("after a restart only"), "{}", problems[1]);
+
+    let (again, unheeded) = load_again(&file(&format!("{WHOLE}\n{limits}")).sources, &running).unwrap();
+    assert_eq!((again.limits, unheeded), (running.limits, vec!["limits.max_payload_bytes".to_owned()]));
+}
+
+#[test]
 fn defaults_alone_do_not_start() {
     let given = Given { sources: Sources::default(), _directory: tempfile::tempdir().unwrap() };
     let told = problems(&given);

@@ -1,5 +1,6 @@
 //! The HTTP part of a connection: one request, which becomes a WebSocket or gets an answer that says why not.
 
+mod lines;
 mod origin;
 mod upgrade;
 
@@ -28,6 +29,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
+use self::lines::WatchedLines;
 use crate::settings::Settings;
 
 /// The path that the WebSocket is at.
@@ -64,10 +66,20 @@ where
     let peer = address.get();
     let outcome = Cell::new(Err(HandshakeFailure::HttpError));
     let authorization = RefCell::new(None);
+    let has_bare_lf = Cell::new(false);
     let service = service_fn(|request: Request<Incoming>| {
-        address.set(settings.proxies.client_address(peer, request.headers()));
-        *authorization.borrow_mut() = bearer(request.headers());
-        let (response, result) = match answer(request, settings) {
+        let answer = if has_bare_lf.get() {
+            Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                HandshakeFailure::HttpError,
+                "A line of the request ends with LF alone; lines end with CR LF.",
+            ))
+        } else {
+            address.set(settings.proxies.client_address(peer, request.headers()));
+            *authorization.borrow_mut() = bearer(request.headers());
+            answer(request, settings)
+        };
+        let (response, result) = match answer {
             Ok(response) => (response, Ok(())),
             Err(refusal) => (refusal.response(), Err(refusal.failure)),
         };
@@ -78,10 +90,10 @@ where
         // The caller's deadline covers this and more.
         .header_read_timeout(None)
         .max_buf_size(settings.limits.max_http_head_bytes.max(MIN_HEAD_BYTES))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WatchedLines::new(stream, &has_bare_lf)), service);
     let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     let parts = connection.into_parts();
-    let stream = parts.io.into_inner();
+    let stream = parts.io.into_inner().into_inner();
     match served.map_err(|_| HandshakeFailure::HttpError).and_then(|()| outcome.get()) {
         Ok(()) => Ok(Upgraded { stream, early: parts.read_buf, authorization: authorization.take() }),
         Err(failure) => {

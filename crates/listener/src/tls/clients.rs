@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use carillon_access::identity::{certificate_end_s, certificate_subject};
+use carillon_access::identity::{CrlHead, certificate_end_s, certificate_subject};
 use carillon_metrics::HandshakeFailure;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
@@ -16,6 +16,10 @@ use rustls::{
 };
 
 use super::certificates::{self, CertificateError};
+
+/// What a client may show, with all that it sends along. TLS keeps it for as long as the connection lasts, and so does
+/// whoever judges it again.
+const MAX_CHAIN_BYTES: usize = 16 << 10;
 
 /// Whether clients must show a certificate, and the files by which it is judged.
 #[derive(Debug, Clone)]
@@ -64,6 +68,7 @@ impl ClientVerifier {
             builder().with_crls(lists.clone()).build().map_err(unusable)?;
             crls.extend(lists.into_iter().map(|der| Crl { path: path.clone(), der }));
         }
+        let crls = newest(crls);
         // The whole chain is looked up, and a status that cannot be told refuses: both are the builder's own defaults.
         let lists = crls.iter().map(|crl| crl.der.clone());
         let builder = builder().with_crls(lists).enforce_revocation_expiration();
@@ -78,7 +83,7 @@ impl ClientVerifier {
         &self.authorities
     }
 
-    /// The revocation lists.
+    /// The revocation lists that count: of several about the same certificates the newest.
     pub fn crls(&self) -> &[Crl] {
         &self.crls
     }
@@ -92,9 +97,41 @@ impl ClientVerifier {
     pub fn verify(&self, chain: &[CertificateDer<'_>], now_s: u64) -> Result<(), ClientCertificateError> {
         let (own, others) = chain.split_first().ok_or(ClientCertificateError::Missing)?;
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
-        let verified = self.webpki.verify_client_cert(own, others, now);
-        verified.map(|_| ()).map_err(|error| ClientCertificateError::of(&error))
+        self.judge(own, others, now).map(|_| ()).map_err(|error| ClientCertificateError::of(&error))
     }
+
+    fn judge(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let bytes: usize = others.iter().map(|other| other.len()).sum();
+        if own.len().saturating_add(bytes) > MAX_CHAIN_BYTES {
+            return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+        }
+        self.webpki.verify_client_cert(own, others, now)
+    }
+}
+
+/// Of several lists about the same certificates the newest, and those that are left from new to old: webpki asks the
+/// first one that is about a certificate, and no other.
+fn newest(crls: Vec<Crl>) -> Vec<Crl> {
+    let mut heads: Vec<_> = crls.into_iter().map(|crl| (CrlHead::of(&crl.der), crl)).collect();
+    heads.sort_by(|(one, _), (other, _)| match (one, other) {
+        (Some(one), Some(other)) => other.cmp_age(one),
+        (one, other) => other.is_some().cmp(&one.is_some()),
+    });
+    let mut kept: Vec<(Option<CrlHead>, Crl)> = Vec::with_capacity(heads.len());
+    for (head, crl) in heads {
+        let is_superseded = |(newer, _): &(Option<CrlHead>, Crl)| {
+            newer.as_ref().zip(head.as_ref()).is_some_and(|(newer, head)| newer.has_scope_of(head))
+        };
+        if !kept.iter().any(is_superseded) {
+            kept.push((head, crl));
+        }
+    }
+    kept.into_iter().map(|(_, crl)| crl).collect()
 }
 
 /// Verifies as webpki does, and tells the log whose certificate was refused: the handshake's error does not say.
@@ -113,7 +150,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.webpki.verify_client_cert(end_entity, intermediates, now);
+        let verified = self.judge(end_entity, intermediates, now);
         if let Err(error) = &verified {
             let subject = certificate_subject(end_entity).unwrap_or_default();
             tracing::debug!(%subject, reason = %ClientCertificateError::of(error), "a client certificate is refused");
@@ -205,6 +242,9 @@ pub enum ClientCertificateError {
     /// For want of a revocation list.
     #[error("this broker has no current revocation list of its issuer, and so cannot tell whether it is revoked")]
     UnknownStatus,
+    /// By its size, with those that came along.
+    #[error("it has more than {MAX_CHAIN_BYTES} bytes, with the certificates that came along")]
+    TooLarge,
     /// By anything else in it.
     #[error("it is damaged, not for clients, or its signature does not hold")]
     Invalid,
@@ -237,6 +277,8 @@ impl ClientCertificateError {
                 Certificate::UnknownRevocationStatus
                 | Certificate::ExpiredRevocationList
                 | Certificate::ExpiredRevocationListContext { .. } => Self::UnknownStatus,
+                // Nobody else says this.
+                Certificate::ApplicationVerificationFailure => Self::TooLarge,
                 _ => Self::Invalid,
             },
             _ => Self::Invalid,
@@ -252,7 +294,7 @@ impl From<ClientCertificateError> for HandshakeFailure {
             ClientCertificateError::OutOfDate => Self::ClientCertificateExpired,
             ClientCertificateError::Revoked => Self::ClientCertificateRevoked,
             ClientCertificateError::UnknownStatus => Self::ClientCertificateUnknownStatus,
-            ClientCertificateError::Invalid => Self::ClientCertificateInvalid,
+            ClientCertificateError::TooLarge | ClientCertificateError::Invalid => Self::ClientCertificateInvalid,
         }
     }
 }

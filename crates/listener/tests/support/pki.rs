@@ -93,6 +93,11 @@ impl Authority {
     }
 
     pub fn crl_until(&self, revoked: &[u64], next_update: SystemTime) -> String {
+        self.crl_of(revoked, (SystemTime::now() - 30 * DAY, next_update), 1)
+    }
+
+    /// The same, in force from a time to a time, and with this number.
+    pub fn crl_of(&self, revoked: &[u64], (from, to): (SystemTime, SystemTime), number: u64) -> String {
         let entry = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: (SystemTime::now() - DAY).into(),
@@ -100,9 +105,9 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: (SystemTime::now() - 30 * DAY).into(),
-            next_update: next_update.into(),
-            crl_number: SerialNumber::from(1_u64),
+            this_update: from.into(),
+            next_update: to.into(),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,

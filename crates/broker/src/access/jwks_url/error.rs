@@ -20,7 +20,7 @@ pub(in crate::access) enum FetchError {
     Tls { address: String, source: io::Error },
     #[error("the exchange over HTTP broke off: {}", Chain(.0))]
     Http(#[from] hyper::Error),
-    #[error("{0} is not the path and query of an HTTP request")]
+    #[error("{0} is no URL that an HTTP request can be made of")]
     Target(String),
     #[error(
         "the answer is a redirect ({status}) to {}, and redirects are not followed; if that is where the keys are, name it \

@@ -101,13 +101,15 @@ fn request(source: &JwksSource) -> Result<Request<Empty<Bytes>>, FetchError> {
         .header(ACCEPT, "application/jwk-set+json, application/json")
         .header(CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|_| FetchError::Target(format!("{:?}", source.url.target)))
+        .map_err(|_| FetchError::Target(source.url.to_string()))
 }
 
 async fn read(source: &JwksSource, answer: Response<Incoming>, deadline: Deadline) -> Result<Document, FetchError> {
     let (head, body) = answer.into_parts();
     if head.status.is_redirection() {
-        let to = head.headers.get(LOCATION).map(|to| shown(to.as_bytes()));
+        // Without the query, which often repeats that of the URL, and may hold what is not for the log.
+        let place = |to: &[u8]| shown(to.split(|byte| b"?#".contains(byte)).next().unwrap_or_default());
+        let to = head.headers.get(LOCATION).map(|to| place(to.as_bytes()));
         return Err(FetchError::Redirect { status: head.status, to });
     }
     if head.status != StatusCode::OK {

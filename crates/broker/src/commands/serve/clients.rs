@@ -5,7 +5,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use carillon_listener::tls::{ClientFiles, ClientVerifier, Tls, TlsError};
+use carillon_listener::{
+    origin::OriginPattern,
+    settings::Origins,
+    tls::{ClientFiles, ClientVerifier, Tls, TlsError},
+};
 use carillon_metrics::BrokerMetrics;
 
 use crate::{
@@ -27,15 +31,16 @@ pub(super) fn tls(config: &config::Tls) -> Result<Tls, TlsError> {
     Tls::with_client_certificates(certificate, key, clients)
 }
 
-/// Shows when the first revocation list runs out, and logs what refuses clients, or lets nobody in, perhaps unmeant.
-pub(super) fn note(metrics: &BrokerMetrics, tls: &Tls, has_rules: bool, now: SystemTime) {
+/// Shows when the first revocation list runs out, and logs what refuses clients, lets nobody in, or lets pages in, perhaps
+/// unmeant.
+pub(super) fn note(metrics: &BrokerMetrics, tls: &Tls, origins: &Origins, has_rules: bool, now: SystemTime) {
     let verifier = tls.client_verifier();
     let lists = verifier.as_deref().map(summaries).unwrap_or_default();
     let first = lists.iter().filter_map(|(_, list)| list.next_update).min();
     let first_s = first.map_or(0, |first| first.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
     metrics.client_crl_next_update_seconds.set(i64::try_from(first_s).unwrap_or(i64::MAX));
     let warnings = match &verifier {
-        Some(verifier) => about(verifier, &lists, now),
+        Some(verifier) => about(verifier, &lists, now).into_iter().chain(about_origins(origins)).collect(),
         None if has_rules => {
             vec!["[[certificates]] of the access file does nothing while tls.client_certificates is \"off\"".to_owned()]
         }
@@ -44,6 +49,16 @@ pub(super) fn note(metrics: &BrokerMetrics, tls: &Tls, has_rules: bool, now: Sys
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+}
+
+/// Unlike a token, which a page has to have, a certificate is the browser's, which shows it for any page.
+fn about_origins(origins: &Origins) -> Option<String> {
+    let lets_strangers_in = |pattern: &&OriginPattern| ["*", "null"].contains(&pattern.to_string().as_str());
+    let pattern = origins.allowed.iter().find(lets_strangers_in)?;
+    Some(format!(
+        "origins.allowed has \"{pattern}\", and clients are asked for certificates: any page that somebody with a certificate \
+         looks at can connect in their name. List the pages that may"
+    ))
 }
 
 /// The revocation lists, each with its file.

@@ -8,6 +8,7 @@
 //!    at once.
 
 mod clients;
+mod files;
 mod signals;
 mod start;
 

@@ -19,7 +19,7 @@ use carillon_listener::{
 use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
 use tokio::sync::oneshot;
 
-use super::clients;
+use super::{clients, files};
 use crate::{
     access::{self, Fetchers, Loaded},
     admin::{self, AdminListener, NotReady, Readiness},
@@ -87,10 +87,13 @@ impl Broker {
         let (tls, admin_tls, token) = (client_tls(config)?, admin_tls(&config.admin)?, admin_token(&config.admin)?);
         let access = access_rules(&config.access)?;
 
+        for warning in files::warnings(config, &sources) {
+            tracing::warn!("{warning}");
+        }
         let settings = config.settings();
         let metrics = Arc::new(BrokerMetrics::new(env!("CARGO_PKG_VERSION"), config.limits_by_name()));
         note_certificate_end(&metrics, &tls);
-        clients::note(&metrics, &tls, access.has_certificate_rules, SystemTime::now());
+        clients::note(&metrics, &tls, &config.origins, access.has_certificate_rules, SystemTime::now());
         let shards: Vec<_> = (0..config.listen.shards.count()).map(|_| Arc::new(ShardMetrics::default())).collect();
         let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
         let exporter = Exporter::new(Arc::clone(&metrics), shards.clone())?;
@@ -123,9 +126,8 @@ impl Broker {
     }
 
     /// Reads the configuration for who may do what and how much, certificates with their keys, the access file with its
-    /// keys, and the revocations again. Either all of it is
-    /// good and holds from now on, for those who are connected too, or all stays as it was. It does not wait for the keys of
-    /// issuers that have them at a URL.
+    /// keys, and the revocations again. Either all of it is good and holds from now on, for those who are connected too,
+    /// or all stays as it was. It does not wait for the keys of issuers that have them at a URL.
     pub(super) fn reload(&mut self) {
         let read = self.read_again();
         // Counted before it is told, so that whoever reads the log finds the count.
@@ -138,7 +140,8 @@ impl Broker {
                     tls.use_reread(reread);
                 }
                 note_certificate_end(&self.metrics, &self.tls);
-                clients::note(&self.metrics, &self.tls, access.has_certificate_rules, SystemTime::now());
+                let (origins, now) = (&self.config.origins, SystemTime::now());
+                clients::note(&self.metrics, &self.tls, origins, access.has_certificate_rules, now);
                 let quotas = Arc::new(self.config.quotas.scopes(&access.role_quotas));
                 let rules = Rules { client_verifier: self.tls.client_verifier(), quotas, ..access.rules };
                 self.fetchers.put_in_force(rules, access.sources);
@@ -155,9 +158,7 @@ impl Broker {
     /// Whatever can fail comes before what cannot be taken back.
     fn read_again(&self) -> Result<Again, StartError> {
         let wrong = |section| move |error: TlsError| StartError::Tls { section, source: Box::new(error) };
-        let read = config::load(&self.sources)?;
-        let config = self.config.with_reloadable_of(read.clone());
-        let unheeded = config.keys_that_differ(&read);
+        let (config, unheeded) = config::load_again(&self.sources, &self.config)?;
         if !unheeded.is_empty() {
             let keys = unheeded.join(", ");
             tracing::warn!(keys, "these have changed in the configuration, and are heeded after a restart only");

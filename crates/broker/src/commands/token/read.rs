@@ -3,11 +3,12 @@
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carillon_access::identity::{Credential, limits::MAX_TOKEN_BYTES};
+use carillon_access::identity::{Credential, TokenError, limits::MAX_TOKEN_BYTES};
+use carillon_listener::gate::Refused;
 use serde_json::{Map, Value};
 
 use crate::{
-    access::now_s,
+    access::{NotAdmitted, now_s},
     commands::{
         EXIT_FAILURE, EXIT_USAGE,
         check_access::{EXIT_DENIED, describe, load_access, presented},
@@ -60,6 +61,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
         }
         Err(error) => {
             println!("refused: {error}");
+            if let NotAdmitted::Refused(Refused::Token(TokenError::UnknownIssuer { known, .. })) = &error {
+                println!("the access file has: {known}");
+            }
             ExitCode::from(EXIT_DENIED)
         }
     }

@@ -52,6 +52,11 @@ async fn answers_that_bring_no_keys_are_told_in_words() {
             BadStatus,
             "a redirect (302 Found) to \"https://elsewhere.test/jwks\", and redirects are not followed",
         ),
+        (
+            Answer::with("302 Found", "Location: https://login.test/jwks?key=hunter2#hunter2\r\n", ""),
+            BadStatus,
+            "to \"https://login.test/jwks\", and",
+        ),
         (Answer::with("404 Not Found", "", "{}"), BadStatus, "the status 404 Not Found"),
         (Answer::with("204 No Content", "", ""), BadStatus, "the status 204 No Content"),
         (Answer::ok("<html>log in</html>"), BadDocument, "not JSON of the form"),
@@ -72,6 +77,7 @@ async fn answers_that_bring_no_keys_are_told_in_words() {
     ] {
         let error = fetched(answer).await.unwrap_err();
         assert!(error.to_string().contains(expected), "expected {expected:?} in {error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         assert_eq!(error.result(), result, "{error}");
     }
 }
