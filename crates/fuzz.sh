@@ -35,7 +35,7 @@ for crate in "$@"; do
       -max_total_time="$SECONDS_EACH" "${bounds[@]}" >"$log" 2>&1; then
       grep --max-count=1 --after-context=3 -E 'panicked at|ERROR: |^error' "$log" || true
       sed -n '/^Failing input:/,/^Minimize/p' "$log"
-      echo "FOUND by $target of $crate; all that it said is in $log. Once it is mended, its input belongs into a test of the crate."
+      echo "FOUND by $target. Its input is in crates/$crate/fuzz/artifacts/$target, and all that was said in $log."
       exit 1
     fi
     echo "$target: $(sed -n 's/^Done \([0-9]* runs in [0-9]* second.*\)$/\1/p' "$log")"

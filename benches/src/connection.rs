@@ -53,20 +53,54 @@ impl Target {
 
     /// Connects and waits for the welcome. `number` spreads many connections over source addresses.
     pub async fn connect(&self, number: usize) -> io::Result<Connection> {
-        let socket = TcpSocket::new_v4()?;
         let last = u8::try_from(1 + number / CONNECTIONS_FOR_EACH_ADDRESS).unwrap_or(u8::MAX);
-        socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0))?;
-        let tcp = socket.connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost").map_err(Error::other)?;
-        let mut stream = TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await?;
-        upgrade(&mut stream).await?;
+        self.connect_as(Ipv4Addr::new(127, 0, 0, last), None).await
+    }
+
+    /// Connects from an address, with a token or without, and waits for the welcome.
+    pub async fn connect_as(&self, source: Ipv4Addr, token: Option<&str>) -> io::Result<Connection> {
+        let mut stream = self.websocket(source).await?;
+        let connect = Connect { id: Id::from(0), token, client: Some("carillon-benches"), headers: Headers::EMPTY };
+        stream.write_all(&binary_frame(&ClientMessage::Connect(connect))).await?;
+        stream.flush().await?;
         let mut connection = Connection { stream, buffer: Vec::new(), last_id: 0 };
-        let connect = Connect { id: Id::from(0), token: None, client: Some("carillon-load"), headers: Headers::EMPTY };
-        connection.send(&ClientMessage::Connect(connect)).await?;
         connection.expect_reply().await?;
         Ok(connection)
     }
+
+    /// Connects up to the WebSocket, and says nothing there.
+    pub async fn websocket(&self, source: Ipv4Addr) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = self.tls(source).await?;
+        upgrade(&mut stream).await?;
+        Ok(stream)
+    }
+
+    /// Connects up to TLS.
+    pub async fn tls(&self, source: Ipv4Addr) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = self.tcp(source).await?;
+        tcp.set_nodelay(true)?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(server_name()?, tcp).await
+    }
+
+    /// Connects TCP alone.
+    pub async fn tcp(&self, source: Ipv4Addr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
+        socket.connect(self.address).await
+    }
+
+    /// What a client says first: a whole TLS `ClientHello`.
+    pub fn client_hello(&self) -> io::Result<Vec<u8>> {
+        let mut client =
+            rustls::ClientConnection::new(Arc::clone(&self.config), server_name()?).map_err(Error::other)?;
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello)?;
+        Ok(hello)
+    }
+}
+
+fn server_name() -> io::Result<ServerName<'static>> {
+    ServerName::try_from("localhost").map_err(Error::other)
 }
 
 async fn upgrade(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
@@ -106,8 +140,20 @@ impl Connection {
 
     /// Publishes without asking for a reply.
     pub async fn publish(&mut self, topic: &str, payload: &[u8]) -> io::Result<()> {
+        self.send_publication(None, topic, payload).await
+    }
+
+    /// Publishes, and does not wait for the reply, which carries the id that is returned.
+    pub async fn publish_with_id(&mut self, topic: &str, payload: &[u8]) -> io::Result<Id> {
+        self.last_id += 1;
+        let id = Id::from(self.last_id);
+        self.send_publication(Some(id), topic, payload).await?;
+        Ok(id)
+    }
+
+    async fn send_publication(&mut self, id: Option<Id>, topic: &str, payload: &[u8]) -> io::Result<()> {
         let topic = Topic::new(topic).map_err(Error::other)?;
-        self.send(&ClientMessage::Publish(Publish { id: None, topic, payload, headers: Headers::EMPTY })).await
+        self.send(&ClientMessage::Publish(Publish { id, topic, payload, headers: Headers::EMPTY })).await
     }
 
     /// Waits until the broker has done all that was sent.
@@ -133,24 +179,7 @@ impl Connection {
     }
 
     async fn send(&mut self, message: &ClientMessage<'_>) -> io::Result<()> {
-        let mut payload = Vec::new();
-        message.encode(&mut payload);
-        // A mask of zeros is a mask: only browsers need to keep a script from choosing the bytes on the wire.
-        let mut frame = vec![0x82];
-        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-            (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
-            (_, Ok(medium)) => {
-                frame.push(0xfe);
-                frame.extend(medium.to_be_bytes());
-            }
-            _ => {
-                frame.push(0xff);
-                frame.extend((payload.len() as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.append(&mut payload);
-        self.stream.write_all(&frame).await?;
+        self.stream.write_all(&binary_frame(message)).await?;
         self.stream.flush().await
     }
 
@@ -180,14 +209,47 @@ impl Connection {
         Ok(())
     }
 
+    /// The stream, for whoever goes on by other rules. What was read and not handled yet is lost.
+    pub fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
+
     /// Answers a heartbeat.
     pub async fn answer(&mut self, number: Id) -> io::Result<()> {
         self.send(&ClientMessage::HeartbeatReply(number)).await
     }
 }
 
-/// Opcode and payload of the first frame, and what is behind it.
-fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+/// A message in a WebSocket message of its own.
+pub fn binary_frame(message: &ClientMessage<'_>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    message.encode(&mut payload);
+    let mut frame = frame_head(0x82, payload.len());
+    frame.append(&mut payload);
+    frame
+}
+
+/// The head of a client's frame; `first` is its first byte, with the opcode and whether it is the last fragment.
+pub fn frame_head(first: u8, payload_bytes: usize) -> Vec<u8> {
+    let mut head = vec![first];
+    match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
+        (Ok(short @ 0..=125), _) => head.push(0x80 | short),
+        (_, Ok(medium)) => {
+            head.push(0xfe);
+            head.extend(medium.to_be_bytes());
+        }
+        _ => {
+            head.push(0xff);
+            head.extend((payload_bytes as u64).to_be_bytes());
+        }
+    }
+    // A mask of zeros is a mask: only browsers need to keep a script from choosing the bytes on the wire.
+    head.extend([0; 4]);
+    head
+}
+
+/// Opcode and payload of the first frame of a broker, and what is behind it. `None` where it has not come as a whole.
+pub fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match second {
         126 => rest.split_first_chunk().map(|(length, rest)| (u64::from(u16::from_be_bytes(*length)), rest))?,

@@ -4,7 +4,7 @@
 //! order, fails. The figures are of the broker's process alone, from `/proc`, so they do not depend on what the load
 //! costs.
 //!
-//! Start with the program `load`.
+//! Start with the program `load`. `attack` attacks a broker of its own instead, and tells what that costs others.
 
 pub mod connection;
 pub mod process;

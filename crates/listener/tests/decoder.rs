@@ -55,13 +55,16 @@ fn decode(decoder: &mut Decoder, pieces: &[&[u8]]) -> Result<Vec<Sent>, Protocol
     let mut scratch = Vec::new();
     for piece in pieces {
         let mut input = *piece;
-        while let Some(event) = decoder.decode(&mut input, &mut scratch)? {
-            events.push(match event {
-                Event::Message(Kind::Binary | Kind::Text, bytes) => Sent::Message(bytes.to_vec()),
-                Event::Ping(bytes) => Sent::Ping(bytes.to_vec()),
-                Event::Pong => Sent::Pong,
-                Event::Close(code) => Sent::Close(code),
-            });
+        loop {
+            match decoder.decode(&mut input, &mut scratch)? {
+                Some(Event::Message(Kind::Binary | Kind::Text, bytes)) => events.push(Sent::Message(bytes.to_vec())),
+                Some(Event::Ping(bytes)) => events.push(Sent::Ping(bytes.to_vec())),
+                Some(Event::Pong) => events.push(Sent::Pong),
+                Some(Event::Close(code)) => events.push(Sent::Close(code)),
+                // It may stop among very many frames.
+                None if input.is_empty() => break,
+                None => {}
+            }
         }
     }
     Ok(events)
@@ -102,6 +105,39 @@ prop_compose! {
             _ => fragmented(&payload, &cuts, mask),
         }
     }
+}
+
+#[test]
+fn every_close_code_that_may_be_sent_is_taken_and_no_other() {
+    for code in 0..=u16::MAX {
+        let frame = masked(true, OpCode::Close, &code.to_be_bytes(), [1, 2, 3, 4]);
+        let decoded = decode(&mut Decoder::new(100), &[&frame]);
+        // RFC 6455, section 7.4, and the registry that it set up.
+        let may_be_sent = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+        assert_eq!(decoded.is_ok(), may_be_sent, "{code}");
+    }
+}
+
+#[test]
+fn very_many_tiny_fragments_are_taken_a_few_hundred_at_a_time() {
+    let mask = [1, 2, 3, 4];
+    let mut bytes = masked(false, OpCode::Binary, b"a", mask);
+    for _ in 0..1_000 {
+        bytes.extend(masked(false, OpCode::Continuation, b"", mask));
+    }
+    bytes.extend(masked(true, OpCode::Continuation, b"b", mask));
+    let mut decoder = Decoder::new(1 << 20);
+    let (mut input, mut scratch, mut pauses) = (bytes.as_slice(), Vec::new(), 0);
+    let event = loop {
+        let before = input.len();
+        if let Some(event) = decoder.decode(&mut input, &mut scratch).unwrap() {
+            break event;
+        }
+        pauses += 1;
+        assert!(before - input.len() <= 300 * 7, "{} bytes at once", before - input.len());
+    };
+    assert_eq!(event, Event::Message(Kind::Binary, b"ab"));
+    assert!(pauses >= 3, "{pauses}");
 }
 
 proptest! {

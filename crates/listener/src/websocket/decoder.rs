@@ -86,6 +86,9 @@ impl ProtocolError {
     }
 }
 
+/// Frames that are read in one call.
+const MAX_FRAMES_AT_ONCE: u32 = 256;
+
 /// The decoder of one connection.
 #[derive(Debug)]
 pub struct Decoder {
@@ -130,7 +133,8 @@ impl Decoder {
         self.message.capacity() + self.control.capacity()
     }
 
-    /// Takes bytes from the front of `input` until something is whole, or nothing is left.
+    /// Takes bytes from the front of `input` until something is whole, nothing is left, or a few hundred frames were
+    /// read, so that very small fragments do not hold others up. It goes on where it stopped.
     ///
     /// `scratch` is overwritten. After an error the connection must be closed: the decoder has lost its place.
     pub fn decode<'a>(
@@ -138,9 +142,13 @@ impl Decoder {
         input: &mut &[u8],
         scratch: &'a mut Vec<u8>,
     ) -> Result<Option<Event<'a>>, ProtocolError> {
+        let mut frames = 0;
         loop {
-            if self.frame.is_none() && !self.read_head(input)? {
-                return Ok(None);
+            if self.frame.is_none() {
+                if frames == MAX_FRAMES_AT_ONCE || !self.read_head(input)? {
+                    return Ok(None);
+                }
+                frames += 1;
             }
             let Some(frame) = &mut self.frame else { return Ok(None) };
             let lacking = frame.head.payload_bytes - frame.received_bytes;
@@ -256,7 +264,9 @@ fn control_event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, ProtocolEr
             None => Err(ProtocolError::CloseTooShort),
             Some((code, reason)) => {
                 let code = u16::from_be_bytes(*code);
-                if !fastwebsockets::CloseCode::from(code).is_allowed() {
+                // Registered since RFC 6455, which the crate does not know of.
+                let is_bad_gateway = code == 1014;
+                if !is_bad_gateway && !fastwebsockets::CloseCode::from(code).is_allowed() {
                     return Err(ProtocolError::CloseCode(code));
                 }
                 std::str::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
