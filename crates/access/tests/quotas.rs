@@ -106,6 +106,26 @@ proptest! {
     }
 
     #[test]
+    fn whoever_changes_between_rates_gets_no_more_than_the_largest_of_both(
+        one in (1..2_000_u64, 1..30_u64),
+        other in (1..2_000_u64, 1..30_u64),
+        steps in vec((0..SECOND_NS / 50, any::<bool>()), 1..150),
+    ) {
+        let largest = Rate::new(one.0.max(other.0), one.1.max(other.1)).unwrap();
+        let rates = [one, other].map(|(per_second, burst)| Rate::new(per_second, burst).unwrap());
+        let mut bucket = Bucket::full(0);
+        let (mut now_ns, mut taken) = (0, 0);
+        for (step_ns, is_other) in steps {
+            now_ns += step_ns;
+            while is_within(bucket.take(&rates[usize::from(is_other)], Mode::Enforce, 1, now_ns)) {
+                taken += 1;
+            }
+            let most = largest.burst() + largest.per_second() * now_ns / SECOND_NS;
+            prop_assert!(taken <= most, "{} and not {} at {}", taken, most, now_ns);
+        }
+    }
+
+    #[test]
     fn clock_that_goes_back_gives_nothing(rate in rates(), there_ns in 0..u64::MAX, back_ns in 0..u64::MAX) {
         let mut bucket = Bucket::full(there_ns);
         prop_assert!(is_within(bucket.take(&rate, Mode::Enforce, rate.burst(), there_ns)));
@@ -206,6 +226,7 @@ fn new_rate_holds_at_once_for_what_was_taken() {
     let narrow = Rate::new(1, 2).unwrap();
     let mut bucket = Bucket::full(0);
     assert!(is_within(bucket.take(&wide, Mode::Enforce, 100, 0)));
+    bucket.fit(&narrow);
     let refused = Outcome::Refused(Excess::Rate { retry_after: Duration::from_secs(1) });
     assert_eq!(bucket.take(&narrow, Mode::Enforce, 1, 0), refused);
     assert!(is_within(bucket.take(&narrow, Mode::Enforce, 1, SECOND_NS)));

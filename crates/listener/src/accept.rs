@@ -59,17 +59,15 @@ impl Acceptor {
     pub(crate) async fn run(self, mut drain: watch::Receiver<bool>) {
         let mut told: Option<Instant> = None;
         loop {
-            let next = async {
-                let scopes = self.gate.scopes();
-                let handshake = self.begin_handshake(&scopes).await;
-                (self.listener.accept().await, handshake)
-            };
-            let (accepted, handshake) = tokio::select! {
+            let accepted = tokio::select! {
                 _ = drain.wait_for(|drain| *drain) => return,
-                next = next => next,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => self.place(socket, peer, handshake),
+                Ok((socket, peer)) => tokio::select! {
+                    _ = drain.wait_for(|drain| *drain) => return,
+                    () = self.let_in(socket, peer) => {}
+                },
                 Err(error) => {
                     let kind = classify(&error);
                     self.metrics.accept_errors.of(kind).inc();
@@ -99,6 +97,7 @@ impl Acceptor {
         {
             if mode.is_enforced() {
                 self.ledger.note_enforced(QuotaName::BrokerHandshakes);
+                let _waiting = handshakes.wait();
                 while handshakes.under_way() >= most {
                     handshakes.one_ended().await;
                 }
@@ -109,12 +108,14 @@ impl Acceptor {
         handshakes.begin()
     }
 
-    fn place(&self, socket: TcpStream, peer: SocketAddr, handshake: Handshake) {
+    /// Counts a connection, waits for its handshake's turn, and places it.
+    async fn let_in(&self, socket: TcpStream, peer: SocketAddr) {
         let scopes = self.gate.scopes();
         let Ok(counted) = self.count(peer, &scopes) else {
             self.metrics.connections_refused.inc();
             return;
         };
+        let handshake = self.begin_handshake(&scopes).await;
         let ready = prepare(&socket).and_then(|()| socket.into_std());
         match (ready, self.shards.iter().min_by_key(|shard| shard.connections())) {
             (Ok(socket), Some(shard)) => shard.place(socket, peer, handshake, counted),
@@ -130,7 +131,7 @@ struct OverQuota;
 impl Acceptor {
     /// Counts a connection for the broker and for its address. A trusted proxy's own address is not what counts: the
     /// client's is, once it is known.
-    fn count(&self, peer: SocketAddr, scopes: &Scopes) -> Result<Option<Counted>, OverQuota> {
+    fn count(&self, peer: SocketAddr, scopes: &Arc<Scopes>) -> Result<Option<Counted>, OverQuota> {
         let connections: usize = self.shards.iter().map(Placement::connections).sum();
         if let Some(Most { most, mode }) = scopes.broker.connections
             && connections as u64 >= most

@@ -16,9 +16,29 @@ use crate::{clock::Moment, settings::Limits, shard::queue::Batch};
 /// The work of one turn, counted in subscriptions that got a message: about a millisecond. A quarter of it makes the
 /// batches of 1,000 subscribers so small that a delivery at full speed costs more than twice as much.
 const WORK_FOR_EACH_TURN: usize = 64 << 10;
+/// The work of all connections that are busy, before those have their turn for whom something has just come.
+const WORK_FOR_EACH_ROUND: usize = 2 * WORK_FOR_EACH_TURN;
+const LEAST_WORK_FOR_A_TURN: usize = 4 << 10;
 /// What a publication costs beside its deliveries, in the same measure; so a turn has 256 of them at most, far fewer than
 /// an outbox holds.
 const WORK_FOR_EACH_PUBLICATION: usize = 256;
+/// What everything else costs that a client can send, in the same measure, so that none of it holds the others up for
+/// long: a turn has a thousand small messages, and eight that are refused or carry credentials to be looked at.
+const WORK_FOR_EACH_MESSAGE: usize = 64;
+const WORK_FOR_EACH_SUBSCRIPTION: usize = 256;
+const WORK_FOR_EACH_CONTROL_FRAME: usize = 1024;
+const WORK_FOR_EACH_REFUSAL: usize = 8 << 10;
+const WORK_FOR_CREDENTIALS: usize = 8 << 10;
+
+/// What a connection does beside publishing, which counts by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Message,
+    Subscription,
+    ControlFrame,
+    Refusal,
+    Credentials,
+}
 
 /// The shard's part of the broker, without sockets.
 pub(crate) struct Hub {
@@ -44,15 +64,27 @@ impl Hub {
         Self { router, metrics, batch: has_peers.then(Batch::default), work_left: 0, scratch: Vec::new() }
     }
 
-    /// A connection's turn begins.
-    pub(crate) fn begin_turn(&mut self) {
-        self.work_left = WORK_FOR_EACH_TURN;
+    /// A turn begins, one of so many that want more than one: they share what others may have to wait for.
+    pub(crate) fn begin_turn(&mut self, busy: usize) {
+        self.work_left = (WORK_FOR_EACH_ROUND / busy.max(1)).clamp(LEAST_WORK_FOR_A_TURN, WORK_FOR_EACH_TURN);
     }
 
     /// Whether the turn has done its share, so that the others come next: those who wait for the shard, and those who
     /// have to empty the outboxes that this turn has filled.
     pub(crate) fn is_turn_over(&self) -> bool {
         self.work_left == 0
+    }
+
+    /// Counts what a connection does against its turn.
+    pub(crate) fn spend(&mut self, work: Work) {
+        let work = match work {
+            Work::Message => WORK_FOR_EACH_MESSAGE,
+            Work::Subscription => WORK_FOR_EACH_SUBSCRIPTION,
+            Work::ControlFrame => WORK_FOR_EACH_CONTROL_FRAME,
+            Work::Refusal => WORK_FOR_EACH_REFUSAL,
+            Work::Credentials => WORK_FOR_CREDENTIALS,
+        };
+        self.work_left = self.work_left.saturating_sub(work);
     }
 
     fn publish_here(&mut self, topic: Topic<'_>, accepted_nanos: u64, encode: impl FnOnce() -> Box<[u8]>) {

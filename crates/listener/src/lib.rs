@@ -37,7 +37,7 @@ use tokio::{net::TcpListener, runtime::Builder, sync::watch, time::Instant};
 use self::{
     accept::Acceptor,
     quota::Ledger,
-    shard::{ShardHandle, Start, queue},
+    shard::{Common, ShardHandle, Start, memory::Watch, queue},
 };
 
 pub use gate::Gate;
@@ -100,9 +100,20 @@ impl Listener {
         let origin = Instant::now();
         let entries = settings.limits.quota_entries;
         let ledger = Arc::new(Ledger::new(entries, &gate.scopes().identity, Arc::clone(&broker_metrics)));
-        let handles = start_shards(&settings, tls, gate, &ledger, shards, origin, &draining)?;
+        let (watch, allowance) = Watch::new(gate, &ledger, shards, settings.limits.outbox_bytes);
+        let common = Common {
+            settings: Arc::clone(&settings),
+            tls: tls.clone(),
+            gate: Arc::clone(gate),
+            ledger: Arc::clone(&ledger),
+            origin,
+            allowance,
+            drain: draining.clone(),
+        };
+        let handles = start_shards(&common, shards)?;
         let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.spawn(watch.run());
         let acceptor = {
             let _context = runtime.enter();
             Acceptor {
@@ -140,33 +151,18 @@ impl Listener {
     }
 }
 
-fn start_shards(
-    settings: &Arc<Settings>,
-    tls: &Tls,
-    gate: &Arc<Gate>,
-    ledger: &Arc<Ledger>,
-    metrics: &[Arc<ShardMetrics>],
-    origin: Instant,
-    drain: &watch::Receiver<bool>,
-) -> io::Result<Vec<ShardHandle>> {
-    let all_metrics: Arc<[_]> = metrics.into();
+fn start_shards(common: &Common, metrics: &[Arc<ShardMetrics>]) -> io::Result<Vec<ShardHandle>> {
     let (senders, inboxes): (Vec<_>, Vec<_>) =
-        metrics.iter().map(|_| queue::bounded(settings.limits.shard_queue_bytes)).unzip();
+        metrics.iter().map(|_| queue::bounded(common.settings.limits.shard_queue_bytes)).unzip();
     let mut handles = Vec::with_capacity(metrics.len());
     for (index, (inbox, metrics)) in inboxes.into_iter().zip(metrics).enumerate() {
         let peers = senders.iter().enumerate().filter(|(peer, _)| *peer != index).map(|(_, sender)| sender.clone());
         handles.push(ShardHandle::start(Start {
             index,
-            settings: Arc::clone(settings),
-            tls: tls.clone(),
-            gate: Arc::clone(gate),
-            ledger: Arc::clone(ledger),
+            common: common.clone(),
             metrics: Arc::clone(metrics),
-            all_metrics: Arc::clone(&all_metrics),
-            origin,
             inbox,
             peers: peers.collect(),
-            drain: drain.clone(),
         })?);
     }
     Ok(handles)

@@ -4,20 +4,24 @@
 
 mod support;
 
-use std::{io::Read, net::TcpStream, sync::Arc};
+use std::{io::Read, net::TcpStream, sync::Arc, time::Duration};
 
-use carillon_access::quota::{Mode, Most, Pace, Quotas, Rate};
+use carillon_access::{
+    identity::{Algorithm, IssuerConfig, IssuerKeys, Verifier},
+    quota::{Mode, Most, Pace, Quotas, Rate},
+};
 use carillon_listener::{
-    gate::Rules,
+    gate::{KeyRequests, Rules},
     quota::{BrokerQuotas, Scopes},
 };
-use carillon_metrics::{CloseReason, DropReason, LoginResult, Phase, QuotaHolder, QuotaName};
+use carillon_metrics::{CloseReason, DropReason, HandshakeFailure, LoginResult, Phase, QuotaHolder, QuotaName};
 use carillon_wire::{
     ClientMessage, Headers, Overflow, Topic,
     client_message::{Publish, Refresh},
 };
 use support::{Broker, Client, Said, anonymous_may_do_everything, eventually, frame, settings};
 
+const UNAVAILABLE: u16 = 201;
 const RATE_EXCEEDED: u16 = 202;
 const QUOTA_EXCEEDED: u16 = 203;
 const PAYLOAD_TOO_LARGE: u16 = 413;
@@ -299,6 +303,23 @@ fn handshakes_beyond_the_brokers_number_wait_and_come_through() {
 }
 
 #[test]
+fn half_open_connections_give_way_to_those_who_wait() {
+    let mut settings = settings();
+    settings.deadlines.tls_handshake = Duration::from_secs(10);
+    let scopes = Scopes { broker: BrokerQuotas { handshakes: most(2), ..BrokerQuotas::default() }, ..none() };
+    let broker = Broker::start_behind(settings, 1, rules(scopes));
+    let silent: Vec<TcpStream> = (0..2).map(|_| broker.tcp()).collect();
+    eventually("all silent", || broker.metrics[0].connections.of(Phase::TlsHandshake).get() == 2);
+    // Nobody waits for them, so they may take their time.
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(broker.metrics[0].connections.of(Phase::TlsHandshake).get(), 2);
+    broker.client().ping();
+    let failures = |reason| broker.count(|shard| shard.handshake_failures.of(reason).get());
+    assert!(failures(HandshakeFailure::GaveWay) > 0);
+    drop(silent);
+}
+
+#[test]
 fn an_address_with_too_many_refused_credentials_is_not_even_looked_at() {
     let broker = start(Scopes { address: Arc::new(Quotas { failed_logins: once(2), ..Quotas::default() }), ..none() });
     let refused = until_exceeded(|| {
@@ -475,4 +496,136 @@ fn parts_of_messages_that_are_too_much_together_are_let_go() {
     eventually("told", || broker.count(|shard| shard.connections_closed.of(CloseReason::Overloaded).get()) > 0);
     bystander.ping();
     assert_eq!(code_of(&publish(&mut bystander, &[0; 10 << 10])), 0);
+}
+
+/// A client for which the kernel holds little, so that it is the broker that holds what it does not read.
+fn client_with_a_small_window(broker: &Broker, bytes: usize) -> Client {
+    let client = broker.client();
+    socket2::SockRef::from(&client.stream.sock).set_recv_buffer_size(bytes).unwrap();
+    client
+}
+
+#[test]
+fn replies_that_are_not_read_and_are_too_much_together_are_let_go() {
+    const QUOTA: i64 = 512 << 10;
+    let mut settings = settings();
+    settings.limits.reply_bytes = 64 << 10;
+    let quotas = BrokerQuotas { queued_bytes: most(QUOTA.unsigned_abs()), ..BrokerQuotas::default() };
+    let broker = Broker::start_behind(settings, 1, rules(Scopes { broker: quotas, ..none() }));
+    let mut bystander = broker.client();
+    let mut asking: Vec<_> = (0..12).map(|_| client_with_a_small_window(&broker, 4 << 10)).collect();
+    let mut requests = Vec::new();
+    for _ in 0..8_000 {
+        // Refused with some words on why.
+        let (id, topic) = (Some(carillon_wire::Id::from(7)), Topic::new("$a").unwrap());
+        ClientMessage::Publish(Publish { id, topic, payload: b"", headers: Headers::EMPTY }).encode(&mut requests);
+    }
+    for client in &mut asking {
+        client.stream.sock.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        // An error is a connection that was closed meanwhile, which is what is waited for.
+        let _ = std::io::Write::write_all(&mut client.stream, &frame(0x82, &requests));
+        let _ = std::io::Write::flush(&mut client.stream);
+    }
+    eventually("let go", || broker.count(|shard| shard.connections_closed.of(CloseReason::Overloaded).get()) > 0);
+    eventually("within the quota", || broker.metrics[0].buffered_bytes.get() <= QUOTA);
+    bystander.ping();
+}
+
+#[test]
+fn nobody_keeps_more_than_a_fair_share_however_little_each_holds() {
+    const QUOTA: i64 = 1 << 20;
+    let quotas = BrokerQuotas { queued_bytes: most(QUOTA.unsigned_abs()), ..BrokerQuotas::default() };
+    let broker = start(Scopes { broker: quotas, ..none() });
+    let mut uploading: Vec<_> = (0..40).map(|_| broker.client()).collect();
+    let part = &frame(0x82, &vec![0; 100 << 10])[..48 << 10];
+    for client in &mut uploading {
+        let _ = std::io::Write::write_all(&mut client.stream, part);
+        let _ = std::io::Write::flush(&mut client.stream);
+    }
+    eventually("too much", || enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
+    eventually("within the quota", || broker.metrics[0].buffered_bytes.get() <= QUOTA);
+    // The shortage is over: who comes now has room for a large message.
+    eventually("room", || {
+        let mut client = broker.client();
+        let id = client.id();
+        let (topic, payload) = (Topic::new("a").unwrap(), &vec![0; 300 << 10][..]);
+        client.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
+        client.next() == Said::Ok(id.get())
+    });
+}
+
+#[test]
+fn readers_that_hold_little_lose_nothing_to_those_who_hold_much_on_another_shard() {
+    const PAYLOAD: usize = 64 << 10;
+    const MODEST: usize = 12;
+    let mut settings = settings();
+    settings.limits.outbox_bytes = 4 << 20;
+    let quotas = BrokerQuotas { queued_bytes: most(10 << 20), ..BrokerQuotas::default() };
+    let broker = Broker::start_behind(settings, 2, rules(Scopes { broker: quotas, ..none() }));
+    // They come to the shards in turn: all that hold much are on the other shard.
+    let mut clients: Vec<_> = (0..10).map(|_| client_with_a_small_window(&broker, PAYLOAD / 2)).collect();
+    let mut publisher = broker.client();
+    for number in [0, 1, 3, 5, 7, 9] {
+        clients[number].ask_subscribe(&number.to_string(), Overflow::DropOldest);
+        settle(&mut clients[number]);
+    }
+    let payload = vec![7; PAYLOAD];
+    for _ in 0..MODEST {
+        publisher.publish("0", &payload);
+    }
+    for _ in 0..50 {
+        for number in [1, 3, 5, 7, 9] {
+            publisher.publish(&number.to_string(), &payload);
+        }
+    }
+    let held = || broker.metrics.iter().map(|shard| shard.queued_bytes.get() + shard.buffered_bytes.get()).sum::<i64>();
+    eventually("too much", || enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
+    eventually("within the quota", || held() <= 10 << 20);
+    for _ in 0..MODEST {
+        assert_eq!(clients[0].delivery().1.len(), PAYLOAD);
+    }
+    clients[0].ping();
+}
+
+#[test]
+fn a_smaller_burst_makes_nobody_wait_for_what_a_larger_one_let_through() {
+    let of = |burst| Arc::new(Quotas { publications: once(burst), ..Quotas::default() });
+    for scope in 0..3 {
+        let with = |burst| {
+            let mut scopes = none();
+            *[&mut scopes.connection, &mut scopes.identity, &mut scopes.address][scope] = of(burst);
+            scopes
+        };
+        let broker = start(with(1_000));
+        let mut client = broker.client();
+        for _ in 0..200 {
+            assert_eq!(code_of(&publish(&mut client, b"x")), 0);
+        }
+        broker.gate.replace(rules(with(1)));
+        eventually("the smaller burst", || match publish(&mut client, b"x") {
+            Said::Error { retry_after_ms, .. } => retry_after_ms.unwrap() <= 1_000,
+            said => code_of(&said) == 0,
+        });
+        eventually("within it again", || code_of(&publish(&mut client, b"x")) == 0);
+    }
+}
+
+#[test]
+fn credentials_whose_keys_are_under_way_are_not_refused_ones() {
+    // An EdDSA key `a` of https://login.test.
+    const TOKEN: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.eyJpc3MiOiJodHRwczovL2xvZ2luLnRlc3QifQ.c2lnbmF0dXJl";
+    let config = IssuerConfig::new("https://login.test", &[Algorithm::EdDsa], &["carillon"], IssuerKeys::Jwks);
+    let address = Arc::new(Quotas { failed_logins: once(1), ..Quotas::default() });
+    let broker = Broker::start_behind(
+        settings(),
+        1,
+        Rules {
+            tokens: Verifier::new(vec![config]).unwrap(),
+            fetched: [("https://login.test".to_owned(), KeyRequests::default())].into(),
+            ..rules(Scopes { address, ..none() })
+        },
+    );
+    for _ in 0..10 {
+        assert_eq!(code_of(&broker.websocket().connect_with(Some(TOKEN))), UNAVAILABLE);
+    }
 }

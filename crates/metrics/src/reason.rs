@@ -57,6 +57,8 @@ labels! {
         Subprotocol = "subprotocol",
         /// The broker was told to stop before it was a WebSocket.
         Draining = "draining",
+        /// Its handshakes took their time, and somebody waited for them to end: see quotas.broker.handshakes.
+        GaveWay = "gave_way",
         /// A proxy has told its address, from which as many are there as may be.
         QuotaExceeded = "quota_exceeded",
     }

@@ -56,7 +56,8 @@ pub struct ShardMetrics {
     pub outbox_messages: Gauge,
     /// Memory of the messages that wait in this shard's outboxes, each message once, in bytes.
     pub queued_bytes: Gauge,
-    /// Memory of what clients have sent and that is not a whole message yet, and of replies that wait, in bytes.
+    /// Memory of what clients have sent and that is not a whole message yet, of replies that wait, and of what sockets did
+    /// not take, in bytes.
     pub buffered_bytes: Gauge,
     /// From a publication's acceptance to the write of each of its deliveries.
     pub publish_to_write: Histogram,

@@ -71,7 +71,7 @@ impl Connection {
         }
     }
 
-    /// Keeps at most so many bytes of messages. When more must not be dropped, the connection is given up.
+    /// Keeps at most so many bytes of memory for messages. When more must not be dropped, the connection is given up.
     pub(crate) fn shrink(&mut self, max_bytes: usize, dropped: &mut Dropped) {
         let (before, waiting) = (*dropped, self.outbox.waiting());
         if let Err(Full) = self.outbox.shrink(max_bytes, &mut self.subscriptions, dropped) {

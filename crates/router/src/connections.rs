@@ -152,12 +152,12 @@ impl Connections {
         }
     }
 
-    /// Lets no connection keep more than so many bytes of messages.
+    /// Lets no connection keep more than so many bytes of memory for messages.
     pub(crate) fn shrink(&mut self, max_bytes: usize) {
         let Self { by_index, overflowed, effects, .. } = self;
         for index in 0..by_index.end() {
             let Some(connection) = by_index.get_mut(index) else { continue };
-            if connection.is_overflowed || connection.waiting().bytes <= max_bytes {
+            if connection.is_overflowed || connection.waiting().memory_bytes() <= max_bytes {
                 continue;
             }
             let key = ConnectionKey { index, generation: connection.generation };

@@ -3,7 +3,7 @@
 use std::{cell::Cell, fmt, rc::Rc};
 
 /// What a message takes beside its bytes: this struct, its counts, and what an allocator adds.
-const OVERHEAD_BYTES: u64 = 96;
+pub(crate) const OVERHEAD_BYTES: usize = 96;
 
 /// A message, encoded once and shared by all connections of the shard that get it.
 pub struct Encoded {
@@ -39,7 +39,7 @@ impl Encoded {
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.bytes.len() as u64 + OVERHEAD_BYTES
+        (self.bytes.len() + OVERHEAD_BYTES) as u64
     }
 
     /// Its place in the order of the shard: what was published later has a larger number. The first is 1.

@@ -14,7 +14,7 @@ use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
     connections::Dropped,
-    encoded::Encoded,
+    encoded::{Encoded, OVERHEAD_BYTES},
     gaps::{Gap, Gaps},
     limits::Limits,
     subscribers::{Policy, Subscriber},
@@ -28,6 +28,9 @@ pub const MAX_GAP_BYTES: usize = 1 + 1 + 9 + 2 + 9;
 const MATCH_BYTES: usize = 16;
 const _: () = assert!(size_of::<Gap>() == MATCH_BYTES);
 
+/// What a message takes in the outbox of each connection that it waits for.
+pub(crate) const ENTRY_BYTES: usize = 24;
+
 /// An empty queue keeps the memory of so many entries, and no more.
 const KEPT_CAPACITY: usize = 16;
 
@@ -40,7 +43,15 @@ pub struct Waiting {
     pub messages: usize,
 }
 
+/// Memory that a message takes beside its bytes in an outbox that has it alone: itself, and its entry.
+const MESSAGE_OVERHEAD_BYTES: usize = OVERHEAD_BYTES + ENTRY_BYTES;
+
 impl Waiting {
+    /// Memory that this takes where no other connection shares its messages.
+    pub const fn memory_bytes(&self) -> usize {
+        self.bytes + self.messages * MESSAGE_OVERHEAD_BYTES
+    }
+
     /// Whether nothing waits at all: everything that does has its bytes.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -221,15 +232,15 @@ impl Outbox {
         true
     }
 
-    /// Drops the oldest droppable messages until at most so many bytes wait. Messages that must not be dropped and are
-    /// more by themselves have no room; gaps and replies always do.
+    /// Drops the oldest droppable messages until what waits takes at most so many bytes of memory. Messages that must
+    /// not be dropped and are more by themselves have no room; gaps and replies always do.
     pub(crate) fn shrink(
         &mut self,
         max_bytes: usize,
         subscriptions: &mut Subscriptions,
         dropped: &mut Dropped,
     ) -> Result<(), Full> {
-        while self.waiting.bytes > max_bytes {
+        while self.waiting.memory_bytes() > max_bytes {
             if !self.drop_oldest(subscriptions, dropped) {
                 let keeps_message = self.kept.iter().any(|kept| kept.ends.is_none());
                 return if keeps_message { Err(Full) } else { Ok(()) };

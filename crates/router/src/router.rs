@@ -10,16 +10,13 @@ use crate::{
     encoded::{Encoded, Memory},
     error::{SubscribeError, UnsubscribeError},
     limits::Limits,
-    outbox::Waiting,
+    outbox::{ENTRY_BYTES, Waiting},
     subscribers::{MAX_SLOTS, Policy, Subscriber},
     table::Table,
 };
 
 /// The most subscriptions of one router. With it, every number of a topic, node or token fits into 32 bits.
 const MAX_TABLE_SUBSCRIPTIONS: u64 = 1 << 27;
-
-/// What a message takes in the outbox of each connection that it waits for.
-const ENTRY_BYTES: u64 = 24;
 
 /// Who gets it: the subscriptions and outboxes of one shard. See the [crate] page for what it promises.
 ///
@@ -171,9 +168,9 @@ impl Router {
         published
     }
 
-    /// Lets no connection keep more than so many bytes, as [`Limits::outbox_bytes`] counts them: the overflow policies of
-    /// its subscriptions decide, as if the outbox were full. For a broker that is short of memory. Gaps and replies to
-    /// unsubscribe stay.
+    /// Lets no connection keep more than so many bytes of memory, as if it shared its messages with nobody: the overflow
+    /// policies of its subscriptions decide, as if the outbox were full. For a broker that is short of memory. Gaps and
+    /// replies to unsubscribe stay.
     pub fn shrink_outboxes(&mut self, max_bytes: usize) {
         self.connections.shrink(max_bytes);
         self.leave_overflowed();
@@ -226,7 +223,7 @@ impl Router {
     /// What is there now.
     pub fn counts(&self) -> Counts {
         let counts = self.connections.effects.counts;
-        let memory_bytes = self.memory.bytes() + counts.outbox_messages * ENTRY_BYTES;
+        let memory_bytes = self.memory.bytes() + counts.outbox_messages * ENTRY_BYTES as u64;
         Counts { memory_bytes, ..counts }
     }
 

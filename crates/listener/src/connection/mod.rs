@@ -19,7 +19,7 @@ use rustls::HandshakeKind;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
-    time::{Duration, Instant, timeout, timeout_at},
+    time::{Duration, Instant, sleep, timeout, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -40,6 +40,8 @@ pub(crate) type Stream = TlsStream<Socket>;
 
 /// Ciphertext that TLS may hold for a socket that takes no more. It is beside the outbox's bound.
 const TLS_BUFFER_BYTES: usize = 32 << 10;
+/// A handshake that has had the first of so many parts of its deadline gives way when somebody waits.
+const FAIR_SHARES: u32 = 5;
 /// For the last words on a handshake that failed, and for the client to read them.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,11 @@ pub(crate) async fn open(tcp: TcpStream, door: AtTheDoor, shard: Rc<Shard>, seat
     let AtTheDoor { peer, handshake, mut counted } = door;
     // Until a trusted proxy tells another one.
     let address = Cell::new(peer.ip().to_canonical());
-    match shake_hands(tcp, peer, &address, &mut counted, &shard).await {
+    let shaken = tokio::select! {
+        shaken = shake_hands(tcp, peer, &address, &mut counted, &shard) => shaken,
+        () = asked_to_give_way(&shard) => Err(HandshakeFailure::GaveWay),
+    };
+    match shaken {
         Ok((upgraded, certificate)) => {
             // A new task, so that the memory of the handshakes is not kept for as long as the connection lasts.
             let http::Upgraded { stream, early, authorization } = upgraded;
@@ -78,10 +84,23 @@ pub(crate) async fn open(tcp: TcpStream, door: AtTheDoor, shard: Rc<Shard>, seat
     }
 }
 
+/// Returns when somebody waits at the door, and this handshake has had time enough. So half-open connections, however
+/// many, do not keep others out for as long as their deadlines would let them.
+async fn asked_to_give_way(shard: &Shard) {
+    let enough = shard.settings.deadlines.tls_handshake.min(shard.settings.deadlines.http_head) / FAIR_SHARES;
+    loop {
+        sleep(enough).await;
+        if shard.ledger.handshakes.is_somebody_waiting() {
+            return;
+        }
+    }
+}
+
 /// Counts a connection for the address that a proxy has told in a header of HTTP, if the quota lets it.
 fn count(address: IpAddr, shard: &Shard) -> Option<Entered> {
     let scopes = shard.gate.scopes();
     let account = shard.ledger.address(address, &scopes.address, shard.clock.nanos());
+    account.bound_by(&scopes, &scopes.address);
     Entered::connection(&shard.ledger, Scope::Address, account, &scopes.address)
 }
 

@@ -19,6 +19,9 @@ use crate::{
 /// Publications for other shards that are gathered before they are handed over.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// What a few hundred small frames count for against a turn's bytes.
+const MANY_FRAMES_COST_BYTES: usize = 8 << 10;
+
 /// What is known of a client's bytes.
 pub(crate) struct Reader {
     decoder: Decoder,
@@ -60,7 +63,7 @@ impl Reader {
 
     /// Memory that is held for what the client has sent and is not done yet, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.decoder.buffered_bytes() + self.held.capacity()
+        self.decoder.buffered_bytes() + self.held.capacity() + self.early.len()
     }
 
     /// Bytes that came without completing a message since the last call.
@@ -108,7 +111,9 @@ impl Reader {
         let outcome = match decoded {
             Ok(None) => {
                 self.upload_bytes += taken as u64;
-                Ok((Step::Read(taken), 0))
+                // Where something is left, it was very many small frames, which cost more than their bytes.
+                let cost = if input.is_empty() { taken } else { taken.max(MANY_FRAMES_COST_BYTES) };
+                Ok((Step::Read(cost), 0))
             }
             Ok(Some(Event::Close(code))) => Ok((Step::Closed(code), 0)),
             Ok(Some(event)) => act(event).map(|rest| (Step::Read(taken), rest)),

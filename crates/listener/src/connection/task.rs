@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -24,13 +24,17 @@ use super::{
 use crate::{
     arrival::Arrival,
     clock::Moment,
-    session::{Ending, Session, Turn, heartbeat::Heartbeat},
-    shard::{HandOver, PhaseGuard, Seat, Shard, memory},
+    hub::Work,
+    session::{Ending, Replies, Session, Turn, heartbeat::Heartbeat},
+    shard::{HandOver, PhaseGuard, Seat, Shard},
     websocket::{Event, Kind},
 };
 
 /// Input that is taken in one turn, before the shard's other connections get theirs.
 const INPUT_BYTES_FOR_EACH_TURN: usize = 64 << 10;
+/// Input of all connections that have much of it, before those have their turn for whom something has just come.
+const INPUT_BYTES_FOR_EACH_ROUND: usize = 256 << 10;
+const LEAST_INPUT_BYTES_FOR_A_TURN: usize = 4 << 10;
 /// For the client to answer a close that was written, before its socket is closed on it.
 const LINGER: Duration = Duration::from_secs(2);
 /// When to come back after the broker was short of memory; each client gets its own time out of the range.
@@ -53,8 +57,8 @@ pub(super) struct Connection {
     rules_seen: u64,
     /// Publications on their way into the queues of other shards that were full.
     handing_over: Option<HandOver>,
-    /// What the metrics say that this connection holds beside its outbox.
-    buffered_bytes: i64,
+    /// The last turn was over before all was done that lay in the socket.
+    is_busy: bool,
     pub(super) state: State,
     _seat: Seat,
     _phase: PhaseGuard,
@@ -106,7 +110,7 @@ impl Connection {
             connect_due,
             rules_seen: shard.rules_replaced(),
             handing_over: None,
-            buffered_bytes: 0,
+            is_busy: false,
             state: State::Open,
             _seat: seat,
             _phase: shard.phase(Phase::WebSocket),
@@ -183,10 +187,15 @@ impl Connection {
                 "text messages are not accepted; send MessagePack in binary ones",
             )),
             Event::Ping(payload) => {
+                shard.hub.borrow_mut().spend(Work::ControlFrame);
                 writer.pong(payload);
                 Ok(0)
             }
-            Event::Pong | Event::Close(_) => Ok(0),
+            Event::Pong => {
+                shard.hub.borrow_mut().spend(Work::ControlFrame);
+                Ok(0)
+            }
+            Event::Close(_) => Ok(0),
         })
     }
 
@@ -352,26 +361,37 @@ impl Connection {
         }
     }
 
-    /// Lets go of a large part of a message where the broker holds too much.
+    /// What it holds beside its outbox, in bytes.
+    fn buffered_bytes(&self) -> usize {
+        self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.writer.unsent_bytes()
+    }
+
+    /// Lets go of what it holds where the broker holds too much, and this connection more than it may keep.
     fn give_way(&mut self) {
-        let is_large = self.reader.buffered_bytes() > memory::LEAST_BYTES;
-        if is_large && self.shard.is_short_of_memory() && matches!(self.state, State::Open) {
-            let reason = "the broker has no room for large messages now; come back later";
+        let may_keep_bytes = self.shard.may_keep_bytes();
+        if self.writer.unsent_bytes() > may_keep_bytes {
+            tracing::debug!(
+                connection = self.session.name(),
+                "memory is short, and the socket does not take what waits"
+            );
+            // Nothing can be said in the middle of a frame.
+            self.end(CloseReason::Overloaded, DropReason::Disconnected);
+        } else if self.buffered_bytes() > may_keep_bytes && matches!(self.state, State::Open) {
+            self.reader = Reader::new(self.shard.settings.limits.max_message_bytes, &[]);
+            self.writer.replies = Replies::default();
+            let reason = "the broker is short of memory, and holds more for you than your share; read replies, and come \
+                          back later";
             let mut ending = Ending::new(CloseCode::Overloaded, reason);
             ending.retry_after = Some(rand::rng().random_range(OVERLOADED));
             self.begin_close(&ending);
-            self.reader = Reader::new(self.shard.settings.limits.max_message_bytes, &[]);
         }
     }
 
-    /// Tells the metrics what it holds beside its outbox.
-    fn note_buffered(&mut self) {
-        let bytes = self.reader.buffered_bytes() + self.writer.replies.size_bytes();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        if bytes != self.buffered_bytes {
-            self.shard.metrics.buffered_bytes.add(bytes - self.buffered_bytes);
-            self.buffered_bytes = bytes;
-        }
+    /// Counts it among the shard's busy connections, or not.
+    fn set_busy(&mut self, is_busy: bool) {
+        let busy = &self.shard.busy;
+        busy.set(busy.get() + usize::from(is_busy) - usize::from(self.is_busy));
+        self.is_busy = is_busy;
     }
 
     fn begin_drain(&mut self) {
@@ -385,33 +405,43 @@ impl Connection {
     }
 }
 
+/// Has this task polled again once those had their turn for whom something has come from the network meanwhile. A task
+/// that only woke itself would be polled before the runtime looks there: it does that every so many polls.
+fn go_on_behind_others(cx: &mut Context<'_>) {
+    let deferred = pin!(tokio::task::yield_now()).poll(cx);
+    debug_assert!(deferred.is_pending(), "yielding is never done at once");
+}
+
 impl Future for Connection {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.shard.register(this.key, cx.waker());
-        this.shard.hub.borrow_mut().begin_turn();
+        let busy = this.shard.busy.get();
+        this.shard.hub.borrow_mut().begin_turn(busy);
         this.begin_drain();
         this.look_again();
         this.give_way();
-        let mut left = INPUT_BYTES_FOR_EACH_TURN;
+        let share = INPUT_BYTES_FOR_EACH_ROUND / busy.max(1);
+        let mut left = share.clamp(LEAST_INPUT_BYTES_FOR_A_TURN, INPUT_BYTES_FOR_EACH_TURN);
         loop {
             let stop = this.poll_input(cx, &mut left);
+            this.set_busy(stop == Stop::TurnIsOver);
             if matches!(this.state, State::Closing(_)) {
                 let _ = this.poll_hand_over(cx);
             }
             this.poll_deadlines(cx, stop);
             let is_written = this.poll_output(cx).is_ready();
             match stop {
-                Stop::TurnIsOver => cx.waker().wake_by_ref(),
+                Stop::TurnIsOver => go_on_behind_others(cx),
                 // There is room again, and something of the turn is left.
                 Stop::RepliesFull if is_written => continue,
                 _ => {}
             }
             break;
         }
-        this.note_buffered();
+        this.shard.note_buffered(this.key, this.buffered_bytes());
         this.shard.end_turn();
         if let State::Closing(Closing { is_flushed: true, reason, dropped, .. }) = this.state
             && this.poll_goodbye(cx).is_ready()
@@ -431,13 +461,13 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.set_busy(false);
         let (reason, dropped) = match self.state {
             State::Closing(Closing { reason, dropped, .. }) | State::Ended { reason, dropped } => (reason, dropped),
             // The shard stops with the connection still open.
             State::Open => (CloseReason::Draining, DropReason::Draining),
         };
         let shard = &self.shard;
-        shard.metrics.buffered_bytes.sub(self.buffered_bytes);
         shard.metrics.connections_closed.of(reason).inc();
         shard.metrics.messages_dropped.of(dropped).add(self.writer.unsent_deliveries());
         shard.unregister(self.key);

@@ -131,6 +131,11 @@ impl Writer {
         self.is_closed
     }
 
+    /// What the socket did not take of the last write, in bytes; large messages, which are shared, left out.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.unsent.bytes.len()
+    }
+
     /// Deliveries that the socket has not taken whole.
     pub(crate) fn unsent_deliveries(&self) -> u64 {
         self.unsent.deliveries.accepted_nanos.len() as u64

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -15,7 +15,12 @@ pub(crate) struct Handshakes(Arc<Shared>);
 struct Shared {
     under_way: AtomicU64,
     ended: Notify,
+    is_somebody_waiting: AtomicBool,
 }
+
+/// Somebody waits for a handshake to end, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a AtomicBool);
 
 /// One handshake, until it is dropped.
 #[derive(Debug)]
@@ -31,9 +36,26 @@ impl Handshakes {
         Handshake(Arc::clone(&self.0))
     }
 
+    /// Says that somebody waits, so that those who take their time give way.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.0.is_somebody_waiting.store(true, Ordering::Relaxed);
+        Waiting(&self.0.is_somebody_waiting)
+    }
+
+    /// Whether somebody waits for a handshake to end.
+    pub(crate) fn is_somebody_waiting(&self) -> bool {
+        self.0.is_somebody_waiting.load(Ordering::Relaxed)
+    }
+
     /// Returns when one has ended since the last call. For one caller; cancel-safe.
     pub(crate) async fn one_ended(&self) {
         self.0.ended.notified().await;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

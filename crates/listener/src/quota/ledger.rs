@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use carillon_access::{
@@ -39,6 +39,8 @@ struct Used {
     usage: Usage,
     /// What bounded it last, to know when it may be forgotten.
     quotas: Arc<Quotas>,
+    /// The configuration that this was of, to know when that changes.
+    scopes: Weak<Scopes>,
 }
 
 impl Ledger {
@@ -82,8 +84,6 @@ impl Ledger {
         drop(table);
         if place.is_shared() {
             self.metrics.quota_entries_shared.of(holder).inc();
-        } else {
-            account.used().quotas = Arc::clone(quotas);
         }
         account
     }
@@ -108,7 +108,19 @@ impl Ledger {
 
 impl Account {
     fn new(quotas: &Arc<Quotas>, now_ns: u64) -> Self {
-        Self(Arc::new(Mutex::new(Used { usage: Usage::new(now_ns), quotas: Arc::clone(quotas) })))
+        let (usage, quotas) = (Usage::new(now_ns), Arc::clone(quotas));
+        Self(Arc::new(Mutex::new(Used { usage, quotas, scopes: Weak::new() })))
+    }
+
+    /// Says what bounds it from now on. Only where the configuration has changed, what is missing is fitted to that:
+    /// whoever has credentials with other roles can change what bounds an identity as often as he likes.
+    pub(crate) fn bound_by(&self, scopes: &Arc<Scopes>, quotas: &Arc<Quotas>) {
+        let mut used = self.used();
+        if !std::ptr::eq(used.scopes.as_ptr(), Arc::as_ptr(scopes)) {
+            used.usage.fit(quotas);
+            used.scopes = Arc::downgrade(scopes);
+        }
+        used.quotas = Arc::clone(quotas);
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -145,8 +157,9 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// Counts a connection and its handshake for an address, if the quotas let it.
-    pub(crate) fn enter(ledger: &Ledger, scopes: &Scopes, address: IpAddr, now_ns: u64) -> Option<Self> {
+    pub(crate) fn enter(ledger: &Ledger, scopes: &Arc<Scopes>, address: IpAddr, now_ns: u64) -> Option<Self> {
         let account = ledger.address(address, &scopes.address, now_ns);
+        account.bound_by(scopes, &scopes.address);
         let connection = Entered::connection(ledger, Scope::Address, account.clone(), &scopes.address)?;
         let handshake = Entered::handshake(ledger, account, &scopes.address)?;
         Some(Self { connection, _handshake: handshake })

@@ -59,13 +59,14 @@ impl Accounts {
     /// Counts a connection for its identity, if that one's quota lets it.
     pub(crate) fn open(
         ledger: &Arc<Ledger>,
-        scopes: &Scopes,
+        scopes: &Arc<Scopes>,
         identity: &Identity,
         arrival: &Arrival,
         moment: Moment,
     ) -> Result<Self, Over> {
         let quotas = Bounds::new(scopes, identity);
         let account = ledger.identity(identity, arrival.address, &quotas.identity, moment.nanos);
+        account.bound_by(scopes, &quotas.identity);
         let entered = Entered::connection(ledger, Scope::Identity, account, &quotas.identity);
         let over = Over { scope: Scope::Identity, quota: Quota::Connections, excess: Excess::Count };
         let identity = entered.ok_or(over)?;
@@ -74,15 +75,24 @@ impl Accounts {
     }
 
     /// The configuration was read again, or the identity has got other roles.
-    pub(crate) fn set_quotas(&mut self, scopes: &Scopes, identity: &Identity) {
+    pub(crate) fn set_quotas(&mut self, scopes: &Arc<Scopes>, identity: &Identity) {
         self.quotas = Bounds::new(scopes, identity);
+        self.own.fit(&self.quotas.connection);
+        self.identity.account().bound_by(scopes, &self.quotas.identity);
+        self.address.bound_by(scopes, &self.quotas.address);
     }
 
     /// The largest publication that is taken, in bytes, where a quota says so.
     pub(crate) fn max_payload_bytes(&self) -> Option<u64> {
         let Bounds { connection, identity, address } = &self.quotas;
-        let enforced = |quotas: &Arc<Quotas>| quotas.payload_bytes.filter(|most| most.mode.is_enforced());
-        [connection, identity, address].into_iter().filter_map(enforced).map(|most| most.most).min()
+        let scopes = [connection, identity, address].into_iter();
+        let bounds = scopes.flat_map(|quotas| {
+            let size = quotas.payload_bytes.filter(|most| most.mode.is_enforced()).map(|most| most.most);
+            // More than a burst never fits.
+            let burst = quotas.bytes.filter(|pace| pace.mode.is_enforced()).map(|pace| pace.rate.burst());
+            [size, burst]
+        });
+        bounds.flatten().min()
     }
 
     /// The most subscriptions that the connection may have, where a quota says so.
@@ -139,15 +149,15 @@ impl Accounts {
         self.ask_all(
             |quotas| quotas.failed_logins.is_some(),
             |usage, quotas| usage.begin_login(quotas, moment.nanos),
-            Usage::login_succeeded,
+            Usage::login_not_refused,
         )
     }
 
     /// They were not refused.
-    pub(crate) fn login_succeeded(&mut self) {
-        self.own.login_succeeded();
-        self.identity.account().with(Usage::login_succeeded);
-        self.address.with(Usage::login_succeeded);
+    pub(crate) fn login_not_refused(&mut self) {
+        self.own.login_not_refused();
+        self.identity.account().with(Usage::login_not_refused);
+        self.address.with(Usage::login_not_refused);
     }
 
     /// Asks all three, those that `is_bound` says; where one refuses, those before it `take_back`.
@@ -201,7 +211,7 @@ fn note(ledger: &Ledger, scope: Scope, answer: Answer) -> Result<(), Over> {
     }
 }
 
-/// Somebody at an address presents credentials, who is not connected yet. Unless [`Attempt::succeeded`], it counts as
+/// Somebody at an address presents credentials, who is not connected yet. Unless it was [`Attempt::not_refused`], it counts as
 /// refused there.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a>(&'a Account);
@@ -213,8 +223,8 @@ impl<'a> Attempt<'a> {
         Ok(Self(account))
     }
 
-    pub(crate) fn succeeded(self) {
-        self.0.with(Usage::login_succeeded);
+    pub(crate) fn not_refused(self) {
+        self.0.with(Usage::login_not_refused);
     }
 }
 

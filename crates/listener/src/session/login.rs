@@ -87,6 +87,11 @@ impl From<Over> for NotLetIn {
     }
 }
 
+/// Credentials for whose issuer keys are under way are not refused: nobody guesses by them, and none is verified.
+pub(super) fn is_not_refused<T>(looked_at: &Result<T, Refused>) -> bool {
+    looked_at.as_ref().err().is_none_or(Refused::is_retriable)
+}
+
 impl Session {
     /// Lets the client in and welcomes it, or tells why not and ends the connection.
     pub(super) fn on_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn<'_>) -> Result<(), Ending> {
@@ -127,8 +132,11 @@ impl Session {
         let from_request = from_request.as_ref().and_then(|secret| std::str::from_utf8(secret.expose()).ok());
         let presented = connect.token.or(from_request);
         let certificate = self.arrival.certificate.as_ref();
-        let admitted = turn.gate.admit(presented, certificate, turn.moment.unix_s())?;
-        attempt.succeeded();
+        let admitted = turn.gate.admit(presented, certificate, turn.moment.unix_s());
+        if is_not_refused(&admitted) {
+            attempt.not_refused();
+        }
+        let admitted = admitted?;
         let accounts = Accounts::open(turn.ledger, &scopes, &admitted.identity, &self.arrival, turn.moment)?;
         // The membership has it now. Kept here, it would keep the verifier of old after a reload.
         self.arrival.certificate = None;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use carillon_access::Permissions;
 use tokio::time::Instant;
 
-use super::{accounts::Accounts, login::NotLetIn};
+use super::{
+    accounts::Accounts,
+    login::{NotLetIn, is_not_refused},
+};
 use crate::{
     clock::Moment,
     gate::{Admitted, Gate, Refused},
@@ -61,8 +64,11 @@ impl Membership {
     pub(super) fn refresh(&mut self, presented: &str, gate: &Gate, moment: Moment) -> Result<(), NotLetIn> {
         self.accounts.begin_login(moment)?;
         let told_before = self.term.filter(|term| term.notice.is_none()).map(|term| term.ends);
-        self.admitted = gate.refresh(&self.admitted, presented, moment.unix_s())?;
-        self.accounts.login_succeeded();
+        let renewed = gate.refresh(&self.admitted, presented, moment.unix_s());
+        if is_not_refused(&renewed) {
+            self.accounts.login_not_refused();
+        }
+        self.admitted = renewed?;
         self.accounts.set_quotas(&gate.scopes(), &self.admitted.identity);
         self.term = Term::of(&self.admitted, moment);
         // Credentials that gain no time are no reason to ask for others again and again.

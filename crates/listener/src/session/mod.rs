@@ -30,7 +30,14 @@ use tokio::time::Instant;
 pub(crate) use ending::Ending;
 
 use self::{heartbeat::Heartbeat, membership::Membership, refusal::count_refused};
-use crate::{arrival::Arrival, clock::Moment, gate::Gate, hub::Hub, quota::Ledger, settings::Settings};
+use crate::{
+    arrival::Arrival,
+    clock::Moment,
+    gate::Gate,
+    hub::{Hub, Work},
+    quota::Ledger,
+    settings::Settings,
+};
 
 /// What waits to be told to one client, apart from its outbox. These are whole messages, back to back.
 #[derive(Debug, Default)]
@@ -114,6 +121,11 @@ impl Session {
         let message = match message {
             Ok(message) => message,
             Err(DecodeError::Refused(refused)) => {
+                if let State::Connected(membership) = &mut self.state
+                    && !turn.may_request(refused.id, membership)
+                {
+                    return Ok(());
+                }
                 count_refused(turn.metrics, refused.op == PUBLISH, refused.code);
                 turn.refuse(refused.id, refused.code, &refused.message);
                 return if self.is_connected() { Ok(()) } else { Err(connect_expected()) };
@@ -133,7 +145,10 @@ impl Session {
             (State::Connected(membership), message) => {
                 match message {
                     ClientMessage::Publish(publish) => turn.publish(&publish, membership),
-                    ClientMessage::HeartbeatReply(number) => self.heartbeat.answered(number),
+                    ClientMessage::HeartbeatReply(number) => {
+                        turn.hub.spend(Work::Message);
+                        self.heartbeat.answered(number);
+                    }
                     other => turn.request(self.key, &other, membership),
                 }
                 Ok(())

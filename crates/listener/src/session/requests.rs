@@ -17,6 +17,15 @@ use super::{
     refusal::{count_refused, subscribe_code},
     request_id,
 };
+use crate::hub::Work;
+
+fn work_of(message: &ClientMessage<'_>) -> Work {
+    match message {
+        ClientMessage::Refresh(_) => Work::Credentials,
+        ClientMessage::Subscribe(_) | ClientMessage::Unsubscribe(_) => Work::Subscription,
+        _ => Work::Message,
+    }
+}
 
 impl Turn<'_> {
     /// Asked for each publication, so everything that can refuse it is asked in the order of what it costs.
@@ -51,14 +60,13 @@ impl Turn<'_> {
 
     /// Does any other request, if the quota lets it.
     pub(super) fn request(&mut self, key: ConnectionKey, message: &ClientMessage<'_>, membership: &mut Membership) {
-        // Ending something is never too much.
+        self.hub.spend(work_of(message));
+        // Ending what is there is never too much.
         if let ClientMessage::Unsubscribe(unsubscribe) = message {
             self.unsubscribe(key, unsubscribe, membership);
             return;
         }
-        if let Err(over) = membership.accounts.request(self.moment) {
-            self.metrics.requests_refused.inc();
-            self.refuse_over(request_id(message), &over);
+        if !self.may_request(request_id(message), membership) {
             return;
         }
         match message {
@@ -75,6 +83,14 @@ impl Turn<'_> {
                 self.refuse(request_id(other), ErrorCode::Unsupported, "this broker does not offer this request");
             }
         }
+    }
+
+    /// Counts a request that is no publication; refuses it if the quota does not let it.
+    pub(super) fn may_request(&mut self, id: Option<Id>, membership: &mut Membership) -> bool {
+        let Err(over) = membership.accounts.request(self.moment) else { return true };
+        self.metrics.requests_refused.inc();
+        self.refuse_over(id, &over);
+        false
     }
 
     fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>, membership: &mut Membership) {
@@ -102,10 +118,11 @@ impl Turn<'_> {
         // When it is done, the outbox carries the reply, behind the last delivery.
         match self.hub.unsubscribe(key, unsubscribe) {
             Ok(()) => membership.accounts.leave_subscription(),
-            Err(error) => {
+            Err(error) if self.may_request(Some(unsubscribe.id), membership) => {
                 self.metrics.requests_refused.inc();
                 self.refuse(Some(unsubscribe.id), ErrorCode::UnknownSubscription, &error.to_string());
             }
+            Err(_) => {}
         }
     }
 
@@ -122,6 +139,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn refuse_until(&mut self, id: Option<Id>, code: ErrorCode, message: &str, wait: Option<Duration>) {
+        self.hub.spend(Work::Refusal);
         // Rounded up: a client that comes back a fraction too early is refused once more.
         let retry_after_ms = wait.map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
         self.reply(&BrokerMessage::Error(ErrorReply { id, code, message, retry_after_ms }));

@@ -21,7 +21,7 @@ use carillon_router::ConnectionKey;
 use rand::Rng;
 use tokio::time::Instant;
 
-pub(crate) use thread::{Placement, ShardHandle, Start};
+pub(crate) use thread::{Common, Placement, ShardHandle, Start};
 
 use self::queue::{Batch, Sender};
 use crate::{clock::Clock, connection::Staging, gate::Gate, hub::Hub, quota::Ledger, settings::Settings, tls::Tls};
@@ -44,7 +44,7 @@ pub(crate) struct Shard {
     /// Where a connection gathers what it writes.
     pub(crate) staging: RefCell<Staging>,
     /// The connections' tasks, by their key's index.
-    wakers: RefCell<Vec<Option<Waker>>>,
+    tasks: RefCell<Vec<Option<Task>>>,
     ready: RefCell<Vec<ConnectionKey>>,
     /// The queues of the other shards.
     peers: Vec<Sender>,
@@ -52,10 +52,20 @@ pub(crate) struct Shard {
     /// How often the gate's rules were replaced, as far as this shard knows.
     rules_replaced: Cell<u64>,
     opened: Cell<u64>,
-    /// More waits in memory than may. Connections that hold more than the least are to give.
-    is_short_of_memory: Cell<bool>,
+    /// What each connection may hold beside its outbox; less while memory is short.
+    may_keep_bytes: Cell<usize>,
+    /// Connections whose last turn was over before they had done all that lay in their sockets.
+    pub(crate) busy: Cell<usize>,
     /// When it was last logged that a proxy is set wrongly.
     told_of_proxy: Cell<Option<Instant>>,
+}
+
+/// The task of a connection.
+struct Task {
+    /// Wakes it when its outbox fills.
+    waker: Waker,
+    /// What the metrics say that it holds beside its outbox.
+    buffered_bytes: usize,
 }
 
 impl Shard {
@@ -71,22 +81,35 @@ impl Shard {
 
     /// The connection's task, to be woken when its outbox fills.
     pub(crate) fn register(&self, key: ConnectionKey, waker: &Waker) {
-        let mut wakers = self.wakers.borrow_mut();
+        let mut tasks = self.tasks.borrow_mut();
         let index = key.index();
-        if wakers.len() <= index {
-            wakers.resize(index + 1, None);
+        if tasks.len() <= index {
+            tasks.resize_with(index + 1, || None);
         }
-        if let Some(slot) = wakers.get_mut(index) {
+        if let Some(slot) = tasks.get_mut(index) {
             match slot {
-                Some(old) => old.clone_from(waker),
-                None => *slot = Some(waker.clone()),
+                Some(task) => task.waker.clone_from(waker),
+                None => *slot = Some(Task { waker: waker.clone(), buffered_bytes: 0 }),
             }
         }
     }
 
     pub(crate) fn unregister(&self, key: ConnectionKey) {
-        if let Some(slot) = self.wakers.borrow_mut().get_mut(key.index()) {
+        self.note_buffered(key, 0);
+        if let Some(slot) = self.tasks.borrow_mut().get_mut(key.index()) {
             *slot = None;
+        }
+    }
+
+    /// What a connection that is registered holds beside its outbox.
+    pub(crate) fn note_buffered(&self, key: ConnectionKey, bytes: usize) {
+        let mut tasks = self.tasks.borrow_mut();
+        if let Some(Some(task)) = tasks.get_mut(key.index())
+            && task.buffered_bytes != bytes
+        {
+            let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+            self.metrics.buffered_bytes.add(signed(bytes) - signed(task.buffered_bytes));
+            task.buffered_bytes = bytes;
         }
     }
 
@@ -96,10 +119,10 @@ impl Shard {
         let mut ready = self.ready.borrow_mut();
         hub.take_ready(&mut ready);
         hub.show_counts();
-        let wakers = self.wakers.borrow();
+        let tasks = self.tasks.borrow();
         for key in ready.drain(..) {
-            if let Some(Some(waker)) = wakers.get(key.index()) {
-                waker.wake_by_ref();
+            if let Some(Some(task)) = tasks.get(key.index()) {
+                task.waker.wake_by_ref();
             }
         }
     }
@@ -153,14 +176,20 @@ impl Shard {
         self.wake_all();
     }
 
-    /// Whether more waits in memory than may, so that whoever holds much has to give.
-    pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.is_short_of_memory.get()
+    /// What each connection may hold beside its outbox. Who holds more has to give.
+    pub(crate) fn may_keep_bytes(&self) -> usize {
+        self.may_keep_bytes.get()
     }
 
     fn wake_all(&self) {
-        for waker in self.wakers.borrow().iter().flatten() {
-            waker.wake_by_ref();
+        for task in self.tasks.borrow().iter().flatten() {
+            task.waker.wake_by_ref();
+        }
+    }
+
+    fn wake_those_who_buffer(&self, more_than_bytes: usize) {
+        for task in self.tasks.borrow().iter().flatten().filter(|task| task.buffered_bytes > more_than_bytes) {
+            task.waker.wake_by_ref();
         }
     }
 

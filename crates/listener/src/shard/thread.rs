@@ -19,7 +19,11 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 
-use super::{Seat, Shard, memory, queue};
+use super::{
+    Seat, Shard,
+    memory::{self, Allowance},
+    queue,
+};
 use crate::{
     clock::Clock,
     connection,
@@ -36,16 +40,21 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// What a shard starts from.
 pub(crate) struct Start {
     pub(crate) index: usize,
+    pub(crate) common: Common,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) inbox: queue::Receiver,
+    pub(crate) peers: Vec<queue::Sender>,
+}
+
+/// What is the same for all shards.
+#[derive(Clone)]
+pub(crate) struct Common {
     pub(crate) settings: Arc<Settings>,
     pub(crate) tls: Tls,
     pub(crate) gate: Arc<Gate>,
     pub(crate) ledger: Arc<Ledger>,
-    pub(crate) metrics: Arc<ShardMetrics>,
-    /// Of all shards.
-    pub(crate) all_metrics: Arc<[Arc<ShardMetrics>]>,
     pub(crate) origin: Instant,
-    pub(crate) inbox: queue::Receiver,
-    pub(crate) peers: Vec<queue::Sender>,
+    pub(crate) allowance: Allowance,
     /// Turns true when the broker is being stopped.
     pub(crate) drain: watch::Receiver<bool>,
 }
@@ -121,30 +130,31 @@ impl ShardHandle {
 }
 
 async fn run(start: Start, placed: mpsc::UnboundedReceiver<Newcomer>, taken: Arc<AtomicUsize>) {
-    let mut drain = start.drain;
+    let Common { settings, tls, gate, ledger, origin, allowance, mut drain } = start.common;
     let shard = Rc::new(Shard {
         index: start.index,
-        tls: start.tls,
-        gate: start.gate,
-        ledger: start.ledger,
-        clock: Clock::new(start.origin),
-        hub: RefCell::new(Hub::new(&start.settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
-        settings: start.settings,
+        tls,
+        gate,
+        ledger,
+        clock: Clock::new(origin),
+        hub: RefCell::new(Hub::new(&settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
+        settings,
         metrics: start.metrics,
         read_scratch: RefCell::default(),
         staging: RefCell::default(),
-        wakers: RefCell::default(),
+        tasks: RefCell::default(),
         ready: RefCell::default(),
         peers: start.peers,
         is_draining: Cell::new(false),
         rules_replaced: Cell::new(0),
         opened: Cell::new(0),
-        is_short_of_memory: Cell::new(false),
+        may_keep_bytes: Cell::new(usize::MAX),
+        busy: Cell::new(0),
         told_of_proxy: Cell::new(None),
     });
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
-    tokio::task::spawn_local(memory::keep_within_quota(Rc::clone(&shard), start.all_metrics));
+    tokio::task::spawn_local(memory::keep_to(Rc::clone(&shard), allowance));
     tokio::task::spawn_local(receive_batches(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
     let _ = drain.wait_for(|drain| *drain).await;
@@ -200,7 +210,7 @@ async fn receive_batches(shard: Rc<Shard>, mut inbox: queue::Receiver) {
         loop {
             let has_more = {
                 let mut hub = shard.hub.borrow_mut();
-                hub.begin_turn();
+                hub.begin_turn(shard.busy.get());
                 hub.deliver(&mut publications, queued.batch.accepted_nanos)
             };
             shard.end_turn();

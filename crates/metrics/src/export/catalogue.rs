@@ -286,7 +286,8 @@ fn quotas() -> Vec<Result<Family, Error>> {
         gauge(
             (
                 "carillon_buffered_bytes",
-                "Memory of what clients have sent that is not a whole message yet, and of replies that wait for them.",
+                "Memory of what clients have sent that is not a whole message yet, of replies that wait for them, and of \
+                 what their sockets did not take.",
             ),
             |shard| &shard.buffered_bytes,
         ),

@@ -129,9 +129,9 @@ impl Connection {
         self.told.clear();
     }
 
-    /// So many were dropped, the oldest that may be, to leave at most so many bytes.
+    /// So many were dropped, the oldest that may be, to leave at most so many bytes of memory.
     pub(crate) fn shrink(&mut self, lost: usize, (before, after): (Waiting, Waiting), max_bytes: usize) {
-        assert!(lost == 0 || before.bytes > max_bytes, "what fits drops nothing");
+        assert!(lost == 0 || before.memory_bytes() > max_bytes, "what fits drops nothing");
         for oldest in self.expected.iter_mut().filter(|it| it.is_droppable()).take(lost) {
             if let Kind::Message { is_lost, .. } = &mut oldest.kind {
                 *is_lost = true;
@@ -139,15 +139,16 @@ impl Connection {
         }
         assert_eq!(self.expected.iter().filter(|it| it.waits_as_message()).count(), after.messages);
         let keeps_messages = self.expected.iter().any(Expected::waits_as_message);
-        assert!(after.bytes <= max_bytes || !keeps_messages, "{after:?} for {max_bytes}");
+        assert!(after.memory_bytes() <= max_bytes || !keeps_messages, "{after:?} for {max_bytes}");
     }
 
     /// The connection was given up, because what must not be dropped was too much.
     pub(crate) fn overflow_by_shrinking(&mut self, max_bytes: usize) {
         let is_kept = |it: &Expected| matches!(it.kind, Kind::Message { is_kept: true, is_lost: false, .. });
         assert!(self.expected.iter().any(is_kept), "nothing was there that must be kept");
-        let size: usize = self.expected.iter().map(Expected::size).sum();
-        assert!(size + self.most_gap_bytes() > max_bytes, "there was room");
+        let bytes = self.expected.iter().map(Expected::size).sum::<usize>() + self.most_gap_bytes();
+        let messages = self.expected.iter().filter(|it| it.waits_as_message()).count();
+        assert!(Waiting { bytes, messages }.memory_bytes() > max_bytes, "there was room");
         self.give_up();
     }
 

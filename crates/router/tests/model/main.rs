@@ -38,7 +38,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (any::<Index>(), ids()).prop_map(|(at, id)| Step::Unsubscribe(at, id)),
         20 => (topics, 0..60_usize).prop_map(|(topic, padding)| Step::Publish(topic, padding)),
         4 => (any::<Index>(), 1..8_usize).prop_map(|(at, times)| Step::Drain(at, times)),
-        1 => (0..600_usize).prop_map(Step::Shrink),
+        1 => (0..1_800_usize).prop_map(Step::Shrink),
         1 => any::<Index>().prop_map(Step::UseStaleKey),
     ]
 }

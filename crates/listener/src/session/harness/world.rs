@@ -114,7 +114,7 @@ impl World {
     pub(super) fn with_client(&mut self, place: usize, act: impl FnOnce(&mut Self, &mut Client) -> Result<(), Ending>) {
         let Some(mut client) = self.clients[place].take() else { return };
         self.pass(Duration::from_micros(1));
-        self.shards[client.shard].hub.begin_turn();
+        self.shards[client.shard].hub.begin_turn(1);
         let done = self.look_again(&mut client).and_then(|()| act(self, &mut client));
         match done {
             Ok(()) => self.clients[place] = Some(client),
@@ -167,9 +167,9 @@ impl World {
         let Some(batch) = self.shards[from].hub.take_batch() else { return };
         for (_, shard) in self.shards.iter_mut().enumerate().filter(|(index, _)| *index != from) {
             let mut publications = batch.iter();
-            shard.hub.begin_turn();
+            shard.hub.begin_turn(1);
             while shard.hub.deliver(&mut publications, batch.accepted_nanos) {
-                shard.hub.begin_turn();
+                shard.hub.begin_turn(1);
             }
         }
     }
