@@ -288,6 +288,21 @@ fn tokens_end_with_their_issuer_and_not_with_one_of_its_keys() {
 }
 
 #[test]
+fn a_key_that_gets_an_end_ends_the_connections_that_used_it() {
+    let (first, key) = rules();
+    let broker = Broker::start_behind(settings(), 1, first.clone());
+    let mut client = connected(&broker, Some(&key));
+    let id: KeyId = "feed".parse().unwrap();
+    let (_, hash) = generate(&id, &[7; 32]);
+    let keys = vec![ServiceKey { id, hash, expires_at_s: Some(now_s() + 3) }];
+    let service = Service { name: "feed".into(), roles: vec!["writer".into()], claims: BTreeMap::new(), keys };
+    broker.gate.replace(Rules { api_keys: ApiKeys::new(vec![service]).unwrap(), ..first });
+    let (said, close) = client.until_close();
+    assert!(said.iter().any(|said| matches!(said, Said::Notice { .. })), "{said:?}");
+    assert_eq!(close.expect("a close frame").0, 4401);
+}
+
+#[test]
 fn a_key_that_is_given_to_another_service_ends_the_connections_of_the_first() {
     let (first, key) = rules();
     let broker = Broker::start_behind(settings(), 2, first.clone());

@@ -24,6 +24,14 @@ pub enum SubscribeError {
         /// The bound.
         allowed: usize,
     },
+    /// One more than [`MAX_EQUAL_SUBSCRIPTIONS`](crate::MAX_EQUAL_SUBSCRIPTIONS) of one pattern.
+    #[error(
+        "this connection has {allowed} subscriptions to this pattern, which is the most; one gets every message too"
+    )]
+    TooManyEqual {
+        /// The bound.
+        allowed: usize,
+    },
     /// More `*` than [`Limits::max_wildcards`](crate::Limits::max_wildcards).
     #[error("the pattern has {found} `*`; at most {allowed} are allowed (`>` does not count)")]
     TooManyWildcards {

@@ -51,6 +51,11 @@ impl Exact {
         self.topics.get(index).map(|entry| &*entry.name)
     }
 
+    /// The subscribers at a place.
+    pub(crate) fn list(&self, index: u32) -> &[Subscriber] {
+        self.topics.get(index).map_or(&[], |entry| entry.subscribers.as_slice())
+    }
+
     /// The subscribers of exactly this topic.
     pub(crate) fn subscribers(&self, topic: Topic<'_>) -> &[Subscriber] {
         let entry = self.find(topic).and_then(|index| self.topics.get(index));

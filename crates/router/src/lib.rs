@@ -57,6 +57,6 @@ pub use connection::Outgoing;
 pub use connections::{ConnectionKey, Counts, Dropped};
 pub use encoded::Encoded;
 pub use error::{SubscribeError, UnsubscribeError};
-pub use limits::Limits;
+pub use limits::{Limits, MAX_EQUAL_SUBSCRIPTIONS};
 pub use outbox::{MAX_GAP_BYTES, Waiting};
 pub use router::{Published, Router};

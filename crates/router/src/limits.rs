@@ -1,5 +1,9 @@
 //! The bounds that a router keeps.
 
+/// The most live subscriptions of one connection to one pattern. Each is work for every message that matches, and none
+/// brings a message that the others do not.
+pub const MAX_EQUAL_SUBSCRIPTIONS: usize = 16;
+
 /// Bounds for each connection of a router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

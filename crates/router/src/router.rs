@@ -9,10 +9,10 @@ use crate::{
     connections::{ConnectionKey, Connections, Counts, Dropped},
     encoded::{Encoded, Memory},
     error::{SubscribeError, UnsubscribeError},
-    limits::Limits,
+    limits::{Limits, MAX_EQUAL_SUBSCRIPTIONS},
     outbox::{ENTRY_BYTES, Waiting},
     subscribers::{MAX_SLOTS, Policy, Subscriber},
-    table::Table,
+    table::{Place, Table},
 };
 
 /// The most subscriptions of one router. With it, every number of a topic, node or token fits into 32 bits.
@@ -116,8 +116,27 @@ impl Router {
         if let Some(subscription) = connection.subscriptions.get_mut(slot) {
             subscription.place = Some(place);
         }
+        if self.equal_subscriptions(key, place) > MAX_EQUAL_SUBSCRIPTIONS {
+            // The last of its list, so that no other takes its place.
+            self.table.remove(place);
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.subscriptions.release(slot);
+            }
+            return Err(SubscribeError::TooManyEqual { allowed: MAX_EQUAL_SUBSCRIPTIONS });
+        }
         self.connections.effects.counts.subscriptions += 1;
         Ok(())
+    }
+
+    /// How many live subscriptions of a connection are to the pattern of a place: counted where there are fewer to look at.
+    fn equal_subscriptions(&self, key: ConnectionKey, place: Place) -> usize {
+        let subscribers = self.table.list(place);
+        let Some(connection) = self.connections.get(key) else { return 0 };
+        if subscribers.len() <= connection.subscriptions.len() {
+            subscribers.iter().filter(|it| it.connection == key.in_table()).count()
+        } else {
+            connection.subscriptions.live().filter(|(_, it)| it.is_beside(place)).count()
+        }
     }
 
     /// The live subscriptions of a connection, with their patterns, in no order. For a configuration that has changed; it

@@ -25,6 +25,13 @@ pub(crate) struct Place {
     pub(crate) position: u32,
 }
 
+impl Place {
+    /// Whether both are in the list of one pattern.
+    pub(crate) fn is_beside(self, other: Self) -> bool {
+        self.target == other.target
+    }
+}
+
 /// Whose list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
@@ -54,6 +61,15 @@ impl Table {
             Target::Topic(index) => self.exact.name(index).map(Cow::Borrowed),
             Target::Node(index) => self.trie.pattern(index, End::Here).map(Cow::Owned),
             Target::Rest(index) => self.trie.pattern(index, End::Rest).map(Cow::Owned),
+        }
+    }
+
+    /// The subscribers to the pattern of a place.
+    pub(crate) fn list(&self, place: Place) -> &[Subscriber] {
+        match place.target {
+            Target::Topic(index) => self.exact.list(index),
+            Target::Node(index) => self.trie.list(index, End::Here),
+            Target::Rest(index) => self.trie.list(index, End::Rest),
         }
     }
 

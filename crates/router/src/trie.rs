@@ -95,6 +95,15 @@ impl Trie {
         Some(tokens.join("."))
     }
 
+    /// The subscribers of a list.
+    pub(crate) fn list(&self, index: u32, end: End) -> &[Subscriber] {
+        let Some(node) = self.nodes.get(index) else { return &[] };
+        match end {
+            End::Here => node.here.as_slice(),
+            End::Rest => node.rest.as_slice(),
+        }
+    }
+
     /// Removes the subscriber at a position, and returns the one that takes it.
     pub(crate) fn remove(&mut self, index: u32, end: End, position: u32) -> Option<Subscriber> {
         let moved = self.nodes.get_mut(index)?.list_mut(end).swap_remove(position);

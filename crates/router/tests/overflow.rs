@@ -2,7 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "a test may")]
 
-use carillon_router::{ConnectionKey, Limits, Outgoing, Router};
+use carillon_router::{ConnectionKey, Limits, Outgoing, Router, SubscribeError};
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 
 /// What a message of ten bytes counts for, with one match.
@@ -163,7 +163,7 @@ fn reply_to_unsubscribe_comes_behind_messages_and_gaps_and_the_id_is_free_with_i
 
 #[test]
 fn replies_that_wait_do_not_multiply_gaps() {
-    const SUBSCRIPTIONS: u32 = 100;
+    const SUBSCRIPTIONS: u32 = 16;
     let mut shard = Shard::new(Limits { max_subscriptions: 2 * SUBSCRIPTIONS as usize, ..LIMITS });
     shard.subscribe(0, "kept", Overflow::Close);
     for id in 1..=SUBSCRIPTIONS {
@@ -210,4 +210,34 @@ fn size_of_a_gap_is_that_of_the_largest_on_the_wire() {
     let mut bytes = Vec::new();
     carillon_wire::BrokerMessage::Gap(gap).encode(&mut bytes);
     assert_eq!(bytes.len(), carillon_router::MAX_GAP_BYTES);
+}
+
+#[test]
+fn one_connection_subscribes_to_one_pattern_sixteen_times_at_most() {
+    let limits = Limits { max_subscriptions: 1_000, ..LIMITS };
+    for pattern in ["a.b", "a.*", "a.>"] {
+        let mut shard = Shard::new(limits.clone());
+        // Others, of the same connection and to the same pattern, do not count.
+        let other = shard.router.connect();
+        for id in 0..100 {
+            shard.subscribe(1_000 + id, &format!("x{id}.>"), Overflow::DropOldest);
+            let name = Pattern::new(pattern).expect("a pattern");
+            if id < 16 {
+                shard.router.subscribe(other, Id::from(id), name, Overflow::DropOldest).expect("a subscription");
+            }
+        }
+        let name = Pattern::new(pattern).expect("a pattern");
+        for id in 0..16 {
+            shard.subscribe(id, pattern, Overflow::DropOldest);
+        }
+        let before = shard.router.counts();
+        let refused = shard.router.subscribe(shard.key, Id::from(16), name, Overflow::DropOldest);
+        assert_eq!(refused, Err(SubscribeError::TooManyEqual { allowed: 16 }));
+        assert_eq!(shard.router.counts(), before);
+        // Nothing is left of the one that was refused: its id is free, and a message counts the others alone.
+        let published = shard.router.publish(Topic::new("a.b").expect("a topic"), 0, || Box::new([0; 10]));
+        assert_eq!((published.connections, published.subscriptions), (2, 32));
+        shard.router.unsubscribe(shard.key, Id::from(3), Box::new([1; 2])).expect("it lives");
+        shard.subscribe(16, pattern, Overflow::DropOldest);
+    }
 }

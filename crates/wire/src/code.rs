@@ -90,7 +90,7 @@ codes! {
         InvalidPattern = 414 "invalid_pattern",
         /// The specification reserves this, and this broker does not offer it.
         Unsupported = 415 "unsupported",
-        /// The connection has as many subscriptions as it may have.
+        /// The connection has as many subscriptions as it may have, or 16 to the same pattern.
         TooManySubscriptions = 416 "too_many_subscriptions",
         /// The topic starts with `$` and is the broker's own.
         ReservedTopic = 417 "reserved_topic",

@@ -20,7 +20,7 @@ use crate::{
 const BATCH_BYTES: usize = 64 << 10;
 
 /// What a few hundred small frames count for against a turn's bytes.
-const MANY_FRAMES_COST_BYTES: usize = 8 << 10;
+const MANY_FRAMES_COST_BYTES: usize = 16 << 10;
 
 /// What is known of a client's bytes.
 pub(crate) struct Reader {

@@ -79,10 +79,11 @@ impl Default for Scopes {
                 failed_logins: pace(1, 5),
                 ..Quotas::default()
             }),
-            identity: Arc::new(Quotas { connections: most(20_000), ..Quotas::default() }),
+            identity: Arc::new(Quotas { connections: most(20_000), subscriptions: most(100_000), ..Quotas::default() }),
             address: Arc::new(Quotas {
                 connections: most(20_000),
                 handshakes: most(1_000),
+                subscriptions: most(500_000),
                 failed_logins: pace(10, 100),
                 ..Quotas::default()
             }),

@@ -211,8 +211,8 @@ fn note(ledger: &Ledger, scope: Scope, answer: Answer) -> Result<(), Over> {
     }
 }
 
-/// Somebody at an address presents credentials, who is not connected yet. Unless it was [`Attempt::not_refused`], it counts as
-/// refused there.
+/// Somebody at an address presents credentials, who is not connected yet. Unless it was [`Attempt::not_refused`], it
+/// counts as refused there.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a>(&'a Account);
 

@@ -82,7 +82,12 @@ impl Membership {
 
     /// The rules were replaced: takes what they say now, or tells why the client may not stay.
     pub(crate) fn look_again(&mut self, gate: &Gate, moment: Moment) -> Result<(), Refused> {
+        let ended_at_s = self.admitted.ends_at_s();
         self.admitted = gate.admit_again(&self.admitted, moment.unix_s())?;
+        // An API key may have got another end; the same one is no reason to tell the client again.
+        if self.admitted.ends_at_s() != ended_at_s {
+            self.term = Term::of(&self.admitted, moment);
+        }
         self.accounts.set_quotas(&gate.scopes(), &self.admitted.identity);
         Ok(())
     }

@@ -24,7 +24,9 @@ pub(super) fn count_refused(metrics: &ShardMetrics, is_publication: bool, code: 
 pub(super) fn subscribe_code(error: &SubscribeError) -> ErrorCode {
     match error {
         SubscribeError::IdInUse { .. } => ErrorCode::IdInUse,
-        SubscribeError::TooManySubscriptions { .. } => ErrorCode::TooManySubscriptions,
+        SubscribeError::TooManySubscriptions { .. } | SubscribeError::TooManyEqual { .. } => {
+            ErrorCode::TooManySubscriptions
+        }
         SubscribeError::TooManyWildcards { .. } => ErrorCode::InvalidPattern,
         SubscribeError::UnsupportedOverflow { .. } => ErrorCode::Unsupported,
         SubscribeError::TableFull => ErrorCode::Overloaded,
