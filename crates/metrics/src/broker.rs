@@ -24,7 +24,7 @@ pub struct BrokerMetrics {
     pub quota_entries: Labelled<QuotaHolder, Gauge>,
     /// Times that somebody came for whose use of the quotas there was no room, and who had to share.
     pub quota_entries_shared: Labelled<QuotaHolder, SharedCounter>,
-    /// Reloads of certificate and key.
+    /// Reloads of the configuration, with certificates, keys, access rules and quotas.
     pub config_reloads: Labelled<ReloadResult, SharedCounter>,
     /// When the certificate in use runs out, in seconds since 1970. Write it with `set` only. 0 means not known.
     pub certificate_not_after_seconds: Gauge,

@@ -235,7 +235,7 @@ labels! {
         BadDocument = "bad_document",
     }
 
-    /// How a reload of certificate and key ended.
+    /// How a reload of the configuration and its files ended.
     pub enum ReloadResult {
         /// New connections use what was read.
         Ok = "ok",

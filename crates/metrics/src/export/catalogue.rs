@@ -299,7 +299,7 @@ fn broker() -> Vec<Result<Family, Error>> {
         broker_counter_by(
             (
                 "carillon_config_reloads_total",
-                "Reloads of certificate and key. A failed one keeps what was there before; the log says why.",
+                "Reloads of the configuration with its files. A failed one keeps what was there before; the log says why.",
             ),
             "result",
             |broker| &broker.config_reloads,
