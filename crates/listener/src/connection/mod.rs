@@ -133,6 +133,8 @@ async fn shake_hands(
 
 /// Tells the certificate that the client has shown, and who judged it.
 async fn accept_tls(tcp: TcpStream, shard: &Shard) -> Result<(Stream, Option<ClientChain>), HandshakeFailure> {
+    tcp.readable().await.map_err(|_| HandshakeFailure::TlsError)?;
+    shard.handshake_turn().await;
     let Serving { config, verifier } = shard.tls.serving();
     let acceptor = TlsAcceptor::from(config);
     let socket = Socket::new(tcp, std::sync::Arc::clone(&shard.metrics));

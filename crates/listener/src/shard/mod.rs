@@ -19,7 +19,7 @@ use std::{
 use carillon_metrics::{Phase, ShardMetrics};
 use carillon_router::ConnectionKey;
 use rand::Rng;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) use thread::{Common, Placement, ShardHandle, Start};
 
@@ -56,6 +56,8 @@ pub(crate) struct Shard {
     may_keep_bytes: Cell<usize>,
     /// Connections whose last turn was over before they had done all that lay in their sockets.
     pub(crate) busy: Cell<usize>,
+    /// For one handshake at a time to have its turn.
+    handshake_turns: Semaphore,
     /// When it was last logged that a proxy is set wrongly.
     told_of_proxy: Cell<Option<Instant>>,
 }
@@ -77,6 +79,13 @@ impl Shard {
             self.told_of_proxy.set(Some(now));
         }
         is_time
+    }
+
+    /// Waits for a handshake's turn, for its costly part: keys are agreed on and a signature is made. There is one for each
+    /// look at the network, so that a crowd that comes at once holds nobody else up by more than one of them.
+    pub(crate) async fn handshake_turn(&self) {
+        let _turn = self.handshake_turns.acquire().await;
+        tokio::task::yield_now().await;
     }
 
     /// The connection's task, to be woken when its outbox fills.

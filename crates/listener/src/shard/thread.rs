@@ -15,7 +15,7 @@ use std::{
 use carillon_metrics::{HandshakeFailure, ShardMetrics};
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{Duration, Instant, timeout},
 };
 
@@ -150,6 +150,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<Newcomer>, taken: Arc
         opened: Cell::new(0),
         may_keep_bytes: Cell::new(usize::MAX),
         busy: Cell::new(0),
+        handshake_turns: Semaphore::new(1),
         told_of_proxy: Cell::new(None),
     });
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
