@@ -34,12 +34,11 @@ impl Site {
 
     fn configure(&self, more: &str) {
         let files = DevCertificates::in_directory(self.home.path());
+        let [certificate, key, access] =
+            [files.certificate, files.key, self.home.path().join("access.toml")].map(|path| path.display().to_string());
         let config = format!(
-            "[tls]\ncertificate = {:?}\nkey = {:?}\n\
-             [access]\nfile = {:?}\nanonymous = true\nanonymous_roles = [\"guest\"]\n{more}\n",
-            files.certificate,
-            files.key,
-            self.home.path().join("access.toml"),
+            "[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n\
+             [access]\nfile = {access:?}\nanonymous = true\nanonymous_roles = [\"guest\"]\n{more}\n",
         );
         self.write("carillon.toml", &config);
     }
