@@ -1,0 +1,320 @@
+//! Writing what is left of segments into fewer ones.
+//!
+//! A segment of which less than half is alive is copied, together with neighbours as far as one segment holds them,
+//! into a new one, which stands in their place once the manifest says so. Before that a crash leaves everything as it
+//! was. It begins with a record for each stream that says which range it stands for, so that nobody takes for damaged
+//! what was replaced. A segment with damage is never copied: what is known of it stays as it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use super::disk::DiskFile;
+use super::error::StoreFailed;
+use super::header::{self, Header, SegmentId};
+use super::index::{Index, MemoryIndex, Summary};
+use super::log::Log;
+use super::record::{self, Kind, Record};
+use super::segment::{Segment, read_lock};
+use super::shared::{Replaced, StreamState};
+
+/// A compaction between two steps.
+pub(super) struct Compaction {
+    pub(super) inputs: Vec<Arc<Segment>>,
+    /// Which input is copied, and from where on.
+    input: usize,
+    offset: u64,
+    header: Header,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    index: MemoryIndex,
+    buffer: Vec<u8>,
+}
+
+/// What a step came to.
+enum Step {
+    More,
+    Copied,
+    /// An input is damaged.
+    Damaged(SegmentId),
+}
+
+impl Log {
+    /// Says that messages of a topic before a sequence were replaced by newer ones: they are not read any more, and
+    /// compaction drops them. Only in memory, so it is to be said again after a start; never what is newer than the
+    /// last committed one.
+    pub fn replace(&mut self, stream: u32, topic: &str, first_sequence: u64) {
+        let mut state = super::segment::write_lock(&self.shared.state);
+        let Some(known) = state.streams.get(&stream) else { return };
+        let first_sequence = first_sequence.min(known.last_sequence);
+        let topics = Arc::clone(state.replaced.entry(stream).or_default());
+        drop(state);
+        let mut topics = super::segment::write_lock(&topics);
+        match topics.get_mut(topic) {
+            Some(first) => *first = first_sequence.max(*first),
+            None => drop(topics.insert(topic.into(), first_sequence)),
+        }
+    }
+
+    /// Goes one step of compaction, about `step_bytes` of reading and of writing. Whether there is more to do.
+    ///
+    /// Message ids of what is dropped are forgotten at the next start, so segments with messages from `younger_than_us`
+    /// on (microseconds since 1970) are left alone: where the window of deduplication begins.
+    ///
+    /// # Errors
+    /// [`StoreFailed`]. Only when the manifest could not be written does the store take nothing more; otherwise it is as
+    /// if nothing had begun.
+    pub fn compact(&mut self, younger_than_us: u64, step_bytes: usize) -> Result<bool, StoreFailed> {
+        self.check_failed()?;
+        let mut compaction = match self.compaction.take() {
+            Some(compaction) => compaction,
+            None => match self.plan(younger_than_us) {
+                Some(inputs) => self.begin(inputs)?,
+                None => return Ok(false),
+            },
+        };
+        let streams = read_lock(&self.shared.state).streams.clone();
+        let replaced = read_lock(&self.shared.state).replaced.clone();
+        match compaction.step(step_bytes, &streams, &replaced) {
+            Ok(Step::More) => self.compaction = Some(compaction),
+            Ok(Step::Copied) => self.finish(compaction)?,
+            Ok(Step::Damaged(id)) => {
+                self.never_compact.push(id);
+                self.give_up(&compaction);
+            }
+            Err(error) => {
+                self.give_up(&compaction);
+                return Err(StoreFailed::new("compact into", compaction.header.id.log_name(), &error));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Forgets a compaction of whose inputs one was unlinked.
+    pub(super) fn give_up_compaction_of(&mut self, dead: &[Arc<Segment>]) {
+        let is_input = |compaction: &mut Compaction| {
+            compaction.inputs.iter().any(|input| dead.iter().any(|dead| dead.id() == input.id()))
+        };
+        if let Some(compaction) = self.compaction.take_if(is_input) {
+            self.give_up(&compaction);
+        }
+    }
+
+    fn give_up(&self, compaction: &Compaction) {
+        // The manifest does not name it, so the next start tries again.
+        let _ = self.disk.unlink(&compaction.header.id.log_name());
+    }
+
+    /// The segments to compact next.
+    fn plan(&self, younger_than_us: u64) -> Option<Vec<Arc<Segment>>> {
+        let streams = read_lock(&self.shared.state).streams.clone();
+        let replaced = read_lock(&self.shared.state).replaced.clone();
+        let (mut run, mut run_bytes, mut is_worth_it) = (Vec::new(), 0, false);
+        for segment in self.sealed() {
+            let may_be = !self.never_compact.contains(&segment.id()) && may_be_compacted(&segment, younger_than_us);
+            let len = segment.file.len().unwrap_or(u64::MAX);
+            let dead = if may_be { dead_bytes(&segment, &streams, &replaced) } else { 0 };
+            let live = len.saturating_sub(dead);
+            let is_mostly_dead = dead > len / 2;
+            let joins = is_mostly_dead || (may_be && len < self.options.segment_bytes / 2);
+            if !joins || live.saturating_add(run_bytes) > self.options.segment_bytes {
+                if is_worth_it {
+                    break;
+                }
+                (run, run_bytes) = (Vec::new(), 0);
+            }
+            if joins {
+                is_worth_it |= is_mostly_dead;
+                run_bytes += live;
+                run.push(segment);
+            }
+        }
+        is_worth_it.then_some(run)
+    }
+
+    fn begin(&self, inputs: Vec<Arc<Segment>>) -> Result<Compaction, StoreFailed> {
+        let number = inputs.first().map_or(0, |input| input.id().number);
+        let generation = inputs.iter().map(|input| input.id().generation).max().map_or(1, |highest| highest + 1);
+        let header = Header::new(SegmentId { number, generation });
+        let name = header.id.log_name();
+        let file = self.disk.create(&name).map_err(|error| StoreFailed::new("create", name, &error))?;
+        let mut compaction = Compaction {
+            inputs,
+            input: 0,
+            offset: header::BYTES as u64,
+            header,
+            file,
+            len: 0,
+            index: MemoryIndex::default(),
+            buffer: Vec::new(),
+        };
+        header.put(&mut compaction.buffer);
+        compaction.put_ranges(&read_lock(&self.shared.state).streams);
+        Ok(compaction)
+    }
+
+    /// Puts the new segment in the place of its inputs.
+    fn finish(&mut self, compaction: Compaction) -> Result<(), StoreFailed> {
+        let Compaction { inputs, header, file, len, index, .. } = compaction;
+        let synced = file.sync_data().and_then(|()| self.disk.sync_directory());
+        if let Err(error) = synced {
+            let _ = self.disk.unlink(&header.id.log_name());
+            return Err(StoreFailed::new("sync", header.id.log_name(), &error));
+        }
+        let output = Arc::new(Segment::new(Arc::clone(&self.disk), header, file, Index::Memory(index)));
+        output.save_index(len);
+        let mut sealed = self.sealed();
+        let is_input = |segment: &Arc<Segment>| inputs.iter().any(|input| input.id() == segment.id());
+        let place = sealed.iter().position(is_input).unwrap_or(sealed.len());
+        sealed.retain(|segment| !is_input(segment));
+        sealed.insert(place.min(sealed.len()), output);
+        let streams = read_lock(&self.shared.state).streams.clone();
+        self.write_manifest(&self.manifest(&streams, &sealed))?;
+        self.replace_segments(sealed, streams);
+        self.unlink(&inputs);
+        Ok(())
+    }
+}
+
+impl Compaction {
+    /// What the new segment stands for.
+    fn put_ranges(&mut self, streams: &HashMap<u32, StreamState>) {
+        let mut covered = BTreeMap::<u32, (Summary, Vec<(u64, u64)>)>::new();
+        for input in &self.inputs {
+            for summary in input.look_up(|index| Ok(index.summaries())).unwrap_or_default() {
+                let (all, holes) = covered.entry(summary.stream).or_insert((summary, Vec::new()));
+                if summary.covers.0 > all.covers.1.saturating_add(1) {
+                    holes.push((all.covers.1 + 1, summary.covers.0 - 1));
+                }
+                all.covers = (all.covers.0.min(summary.covers.0), all.covers.1.max(summary.covers.1));
+                all.last_time_us = all.last_time_us.max(summary.last_time_us);
+            }
+        }
+        let salt = self.header.salt;
+        for (stream, (summary, holes)) in covered {
+            let first_sequence = streams.get(&stream).map_or(u64::MAX, |state| state.first_sequence);
+            let (first, last) = (summary.covers.0.max(first_sequence), summary.covers.1);
+            if first <= last {
+                record::put_range(&mut self.buffer, salt, Kind::Covered, stream, (first, last), summary.last_time_us);
+            }
+            for hole in holes.into_iter().filter(|hole| hole.1 >= first_sequence) {
+                record::put_range(&mut self.buffer, salt, Kind::Lost, stream, hole, summary.last_time_us);
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        step_bytes: usize,
+        streams: &HashMap<u32, StreamState>,
+        replaced: &HashMap<u32, Replaced>,
+    ) -> io::Result<Step> {
+        let Some(input) = self.inputs.get(self.input).cloned() else {
+            self.flush()?;
+            return Ok(Step::Copied);
+        };
+        let Some(bytes) = read_records(&input, self.offset, step_bytes)? else {
+            self.flush()?;
+            (self.input, self.offset) = (self.input + 1, header::BYTES as u64);
+            return Ok(Step::More);
+        };
+        let mut at = 0;
+        while let Ok(read) = record::read(bytes.get(at..).unwrap_or_default(), input.header.salt) {
+            if read.kind == Kind::Message && is_alive(&read.record, streams, replaced) {
+                record::put(&mut self.buffer, self.header.salt, Kind::Message, false, &read.record);
+            }
+            at += read.len;
+        }
+        if at == 0 {
+            return Ok(Step::Damaged(input.id()));
+        }
+        self.offset += at as u64;
+        self.flush()?;
+        Ok(Step::More)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_at(&self.buffer, self.len)?;
+        let mut at = if self.len == 0 { header::BYTES } else { 0 };
+        while let Some(read) = self.buffer.get(at..).and_then(record::read_own) {
+            self.index.add(self.len + at as u64, &read);
+            at += read.len;
+        }
+        self.len += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Bytes from an offset on, with at least one whole record if there is one; `None` at the end.
+fn read_records(input: &Segment, offset: u64, step_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+    let rest = usize::try_from(input.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    if rest == 0 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; rest.min(step_bytes.max(record::FIXED_BYTES))];
+    input.file.read_at(&mut bytes, offset)?;
+    if let Some(len) = record::claimed_len(&bytes).filter(|len| *len > bytes.len() && *len <= rest) {
+        bytes.resize(len, 0);
+        input.file.read_at(&mut bytes, offset)?;
+    }
+    Ok(Some(bytes))
+}
+
+fn is_alive(record: &Record<'_>, streams: &HashMap<u32, StreamState>, replaced: &HashMap<u32, Replaced>) -> bool {
+    let is_kept = streams.get(&record.stream).is_some_and(|stream| record.sequence >= stream.first_sequence);
+    let first = replaced.get(&record.stream).and_then(|topics| read_lock(topics).get(record.topic).copied());
+    is_kept && first.is_none_or(|first| record.sequence >= first)
+}
+
+fn may_be_compacted(segment: &Segment, younger_than_us: u64) -> bool {
+    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
+    summaries.iter().all(|summary| {
+        let lost = segment.look_up(|index| Ok(index.lost(summary.stream))).unwrap_or_default();
+        summary.last_time_us < younger_than_us && lost.is_empty()
+    })
+}
+
+/// About how many bytes of a segment's messages are dead. Right after a compaction it says none, so none is done twice
+/// in vain.
+fn dead_bytes(segment: &Segment, streams: &HashMap<u32, StreamState>, replaced: &HashMap<u32, Replaced>) -> u64 {
+    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
+    let mut dead_messages = HashMap::<u32, u64>::new();
+    if summaries.iter().any(|summary| replaced.contains_key(&summary.stream)) {
+        dead_messages = segment.look_up(|index| dead_by_topic(index, replaced)).unwrap_or_default();
+    }
+    let dead = |summary: Summary| {
+        let first_sequence = streams.get(&summary.stream).map_or(u64::MAX, |stream| stream.first_sequence);
+        let end = summary.last_sequence.saturating_add(1);
+        let taken = first_sequence.min(end).saturating_sub(summary.first_sequence);
+        let by_retention = share(summary.bytes, taken, end - summary.first_sequence);
+        let replaced = dead_messages.get(&summary.stream).copied().unwrap_or(0);
+        by_retention.max(share(summary.bytes, replaced, summary.count))
+    };
+    summaries.into_iter().filter(|summary| summary.count > 0).map(dead).sum()
+}
+
+fn dead_by_topic(
+    index: &Index,
+    replaced: &HashMap<u32, Replaced>,
+) -> Result<HashMap<u32, u64>, super::index::IndexDamaged> {
+    let mut dead = HashMap::<u32, u64>::new();
+    index.each_topic(|stream, topic, summary| {
+        let first = replaced.get(&stream).and_then(|topics| read_lock(topics).get(topic).copied()).unwrap_or(0);
+        let count = if summary.last_sequence < first {
+            summary.count
+        } else if summary.first_sequence < first {
+            // How the others lie between the first and the last is not known here.
+            let span = summary.last_sequence - summary.first_sequence + 1;
+            share(summary.count, first - summary.first_sequence, span).clamp(1, summary.count.saturating_sub(1).max(1))
+        } else {
+            0
+        };
+        *dead.entry(stream).or_default() += count;
+    })?;
+    Ok(dead)
+}
+
+fn share(all: u64, part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(all) * u128::from(part.min(whole)) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+}

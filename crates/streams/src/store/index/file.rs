@@ -1,0 +1,197 @@
+//! The index of a sealed segment: a summary for each stream in memory, all else read from its file when asked.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::super::bytes::Bytes;
+use super::super::disk::DiskFile;
+use super::super::header::{Header, SegmentId};
+use super::block::{Entry, Part, entries};
+use super::encode::{FOOTER_BYTES, MAGIC, VERSION};
+use super::{By, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_offsets, decode_places};
+
+pub(in super::super) struct FileIndex {
+    file: Arc<dyn DiskFile>,
+    streams: HashMap<u32, StreamIndex>,
+    blocks: Vec<Part>,
+    ids: Part,
+    log_len: u64,
+}
+
+struct StreamIndex {
+    summary: Summary,
+    lost: Vec<(u64, u64)>,
+    chunks: Vec<(ChunkHead, Part)>,
+}
+
+impl fmt::Debug for FileIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileIndex").field("streams", &self.streams.len()).finish_non_exhaustive()
+    }
+}
+
+impl FileIndex {
+    /// Reads the summary of the index that belongs to a segment with this header and at least this length: an index
+    /// knows what a log lost at its end, but not what was appended after it was made.
+    pub(in super::super) fn open(file: Arc<dyn DiskFile>, header: Header, log_len: u64) -> Result<Self, IndexDamaged> {
+        let len = file.len().map_err(|_| IndexDamaged)?;
+        let footer_at = len.checked_sub(FOOTER_BYTES as u64).ok_or(IndexDamaged)?;
+        let mut footer = [0; FOOTER_BYTES];
+        file.read_at(&mut footer, footer_at).map_err(|_| IndexDamaged)?;
+        let part = read_footer(&footer).ok_or(IndexDamaged)?;
+        if part.position.checked_add(u64::from(part.len)) != Some(footer_at) {
+            return Err(IndexDamaged);
+        }
+        let summary = read(&*file, &part)?;
+        read_summary(Bytes(&summary), file, header, log_len).ok_or(IndexDamaged)
+    }
+
+    /// How long the log was when the index was made.
+    pub(in super::super) fn log_len(&self) -> u64 {
+        self.log_len
+    }
+
+    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
+        self.streams.get(&stream).map(|index| index.summary)
+    }
+
+    pub(super) fn summaries(&self) -> Vec<Summary> {
+        self.streams.values().map(|index| index.summary).collect()
+    }
+
+    pub(super) fn lost(&self, stream: u32) -> &[(u64, u64)] {
+        self.streams.get(&stream).map_or(&[], |index| &index.lost)
+    }
+
+    pub(super) fn chunk(&self, stream: u32, by: By) -> usize {
+        let chunks = self.streams.get(&stream).map_or(&[][..], |index| &index.chunks);
+        chunks.partition_point(|(head, _)| head.is_not_behind(by)).saturating_sub(1)
+    }
+
+    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
+        let Some((head, part)) = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk)) else {
+            return Ok(None);
+        };
+        decode_places(*head, &self.read(part)?).map(Some)
+    }
+
+    pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexDamaged> {
+        Ok(self.find(stream, topic)?.map(|(summary, _)| summary))
+    }
+
+    pub(super) fn topic_offsets(&self, stream: u32, topic: &str) -> Result<Vec<u64>, IndexDamaged> {
+        match self.find(stream, topic)? {
+            Some((_, offsets)) => decode_offsets(&self.read(&offsets)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn each_topic(&self, visit: &mut impl FnMut(u32, &str, TopicSummary)) -> Result<(), IndexDamaged> {
+        for block in &self.blocks {
+            for entry in entries(&self.read(block)?)? {
+                visit(entry.stream, entry.topic, entry.summary);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn message_ids(&self) -> Result<Vec<u8>, IndexDamaged> {
+        self.read(&self.ids)
+    }
+
+    /// Halves the blocks until the one is found in which the topic would be.
+    fn find(&self, stream: u32, topic: &str) -> Result<Option<(TopicSummary, Part)>, IndexDamaged> {
+        if !self.streams.contains_key(&stream) {
+            return Ok(None);
+        }
+        let wanted = (stream, topic);
+        let (mut low, mut high) = (0, self.blocks.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let Some(part) = self.blocks.get(middle) else { break };
+            let block = self.read(part)?;
+            let entries = entries(&block)?;
+            let key = |entry: &Entry<'_>| (entry.stream, entry.topic).cmp(&wanted);
+            if entries.first().is_none_or(|first| key(first) == Ordering::Greater) {
+                high = middle;
+            } else if entries.last().is_none_or(|last| key(last) == Ordering::Less) {
+                low = middle + 1;
+            } else {
+                let found = entries.iter().find(|entry| key(entry) == Ordering::Equal);
+                return Ok(found.map(|entry| (entry.summary, entry.offsets)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&self, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
+        read(&*self.file, part)
+    }
+}
+
+fn read(file: &dyn DiskFile, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
+    // A length that damage made too large must not become an allocation.
+    let len = file.len().map_err(|_| IndexDamaged)?;
+    if part.position.checked_add(u64::from(part.len)).is_none_or(|end| end > len) {
+        return Err(IndexDamaged);
+    }
+    let mut bytes = vec![0; part.len as usize];
+    file.read_at(&mut bytes, part.position).map_err(|_| IndexDamaged)?;
+    if crc32c::crc32c(&bytes) == part.checksum { Ok(bytes) } else { Err(IndexDamaged) }
+}
+
+fn read_footer(footer: &[u8]) -> Option<Part> {
+    let mut fields = Bytes(footer);
+    let part = Part { position: fields.u64()?, len: fields.u32()?, checksum: fields.u32()? };
+    (fields.0 == MAGIC).then_some(part)
+}
+
+fn read_summary(mut fields: Bytes<'_>, file: Arc<dyn DiskFile>, header: Header, log_len: u64) -> Option<FileIndex> {
+    let version = fields.u32()?;
+    let id = SegmentId { number: fields.u64()?, generation: fields.u32()? };
+    let found = Header { id, salt: fields.u32()? };
+    // An index of another version is only made anew.
+    if version != VERSION || found != header {
+        return None;
+    }
+    let known_len = fields.u64()?;
+    if known_len < log_len {
+        return None;
+    }
+    let ids = Part::described(&mut fields)?;
+    let mut streams = HashMap::new();
+    for _ in 0..fields.varint()? {
+        let index = read_stream(&mut fields)?;
+        streams.insert(index.summary.stream, index);
+    }
+    let mut blocks = Vec::new();
+    for _ in 0..fields.varint()? {
+        blocks.push(Part::described(&mut fields)?);
+    }
+    fields.is_empty().then_some(FileIndex { file, streams, blocks, ids, log_len: known_len })
+}
+
+fn read_stream(fields: &mut Bytes<'_>) -> Option<StreamIndex> {
+    let summary = Summary {
+        stream: fields.u32()?,
+        covers: (fields.varint()?, fields.varint()?),
+        first_sequence: fields.varint()?,
+        last_sequence: fields.varint()?,
+        first_time_us: fields.varint()?,
+        last_time_us: fields.varint()?,
+        count: fields.varint()?,
+        bytes: fields.varint()?,
+    };
+    let mut lost = Vec::new();
+    for _ in 0..fields.varint()? {
+        lost.push((fields.varint()?, fields.varint()?));
+    }
+    let mut chunks = Vec::new();
+    for _ in 0..fields.varint()? {
+        let head = ChunkHead { sequence: fields.varint()?, time_us: fields.varint()?, offset: fields.varint()? };
+        chunks.push((head, Part::described(fields)?));
+    }
+    Some(StreamIndex { summary, lost, chunks })
+}

@@ -1,0 +1,286 @@
+//! Appending and committing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::compaction::Compaction;
+use super::disk::Disk;
+use super::error::{AppendError, OpenError, StoreFailed};
+use super::header::{Header, SegmentId};
+use super::index::{Index, MemoryIndex};
+use super::reader::Reader;
+use super::record::{self, Kind, Record};
+use super::recovered::Recovered;
+use super::recovery;
+use super::reserve::Reserve;
+use super::segment::{Segment, read_lock, write_lock};
+use super::shared::{Shared, StreamState};
+
+/// How a log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// A segment that has this many bytes is followed by another one. Retention frees whole segments, a start scans one,
+    /// and the index of one is in memory.
+    pub segment_bytes: u64,
+    /// How much room is kept for retention to work in when the disk is full; 0 for none.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, reserve_bytes: 4 << 20 }
+    }
+}
+
+/// What a commit put on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of the log.
+    pub bytes: u64,
+}
+
+/// The one writer of a store.
+///
+/// Records that were appended are on disk, and seen by readers, after [`commit`](Self::commit): one write and one sync,
+/// whatever the number of their streams. After a crash all that was committed is there, and of what was appended
+/// after the last commit, a first part in order or nothing.
+///
+/// Dropping it loses nothing that was committed; [`close`](Self::close) moreover lets the next start know that the last
+/// group was.
+pub struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: Options,
+    pub(super) reserve: Reserve,
+    /// The number of the segment that is made next.
+    pub(super) next_number: u64,
+    /// The one that is written, once there is one.
+    pub(super) active: Option<Active>,
+    /// Segments that count and of which nothing can be read.
+    pub(super) unreadable: Vec<SegmentId>,
+    pub(super) compaction: Option<Compaction>,
+    /// Segments that compaction found damaged.
+    pub(super) never_compact: Vec<SegmentId>,
+    group: Group,
+    pub(super) failed: Option<StoreFailed>,
+}
+
+pub(super) struct Active {
+    pub(super) segment: Arc<Segment>,
+    /// What was committed.
+    pub(super) len: u64,
+    /// Its name is not yet on disk for sure.
+    pub(super) is_new: bool,
+}
+
+/// What was appended and is not committed.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    /// Where the first record is in `bytes`.
+    records_at: usize,
+    streams: HashMap<u32, StreamState>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("options", &self.options).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens the store on a disk, or makes a new one. Blocks while it reads the indexes of all segments and scans the
+    /// last one.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damage is no error: [`Recovered`] names it.
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovered), OpenError> {
+        let opened = recovery::open(&disk)?;
+        let mut reserve = Reserve::new(options.reserve_bytes);
+        reserve.fill(&*disk);
+        let log = Self {
+            disk,
+            shared: Arc::new(opened.shared),
+            options,
+            reserve,
+            next_number: opened.next_number,
+            active: opened.active,
+            unreadable: opened.unreadable,
+            compaction: None,
+            never_compact: Vec::new(),
+            group: Group::default(),
+            failed: None,
+        };
+        Ok((log, opened.recovered))
+    }
+
+    /// Something to read with, on any thread.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Why the store takes nothing more, if it does not.
+    pub fn failed(&self) -> Option<&StoreFailed> {
+        self.failed.as_ref()
+    }
+
+    /// Bytes of what was appended and is not committed.
+    pub fn pending_bytes(&self) -> usize {
+        self.group.bytes.len()
+    }
+
+    /// Takes a record for the next commit. Nearly always only memory; the first record of a group may begin a new
+    /// segment.
+    ///
+    /// # Errors
+    /// [`AppendError`]; then this record is not taken.
+    pub fn append(&mut self, record: &Record<'_>) -> Result<(), AppendError> {
+        self.check_failed()?;
+        if !record::fits(record) {
+            return Err(AppendError::TooLong);
+        }
+        let before = self.stream(record.stream);
+        let expected = before.last_sequence.saturating_add(1);
+        if record.sequence != expected {
+            return Err(AppendError::OutOfOrder { stream: record.stream, expected, found: record.sequence });
+        }
+        self.put(Kind::Message, record)?;
+        let after = StreamState { last_sequence: record.sequence, last_time_us: record.time_us, ..before };
+        self.group.streams.insert(record.stream, after);
+        Ok(())
+    }
+
+    /// Puts everything that was appended on disk, with one write and one sync, and shows it to the readers.
+    ///
+    /// # Errors
+    /// [`StoreFailed`]; then nobody knows what of the group is on disk, and the store takes nothing more.
+    pub fn commit(&mut self) -> Result<Committed, StoreFailed> {
+        self.check_failed()?;
+        if self.group.bytes.is_empty() {
+            return Ok(Committed::default());
+        }
+        let group = std::mem::take(&mut self.group);
+        let written = match &mut self.active {
+            Some(active) => write_group(&*self.disk, active, &group),
+            None => Ok(Committed::default()),
+        };
+        let committed = written.map_err(|failed| self.fail(failed))?;
+        let mut state = write_lock(&self.shared.state);
+        for (stream, after) in &group.streams {
+            // Retention may have moved the first sequence meanwhile.
+            let first_sequence = state.streams.get(stream).map_or(after.first_sequence, |known| known.first_sequence);
+            state.streams.insert(*stream, StreamState { first_sequence, ..*after });
+        }
+        drop(state);
+        // The next group will have about this size.
+        self.group.bytes = group.bytes;
+        self.group.bytes.clear();
+        Ok(committed)
+    }
+
+    /// Commits, and writes that this was synced, so that the next start takes damage for damage and not for a write
+    /// that a crash tore.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn close(mut self) -> Result<(), StoreFailed> {
+        self.commit()?;
+        if self.active.is_none() {
+            return Ok(());
+        }
+        let mark = Record { stream: 0, sequence: 0, time_us: 0, topic: "", message_id: &[], delivery: &[] };
+        self.put(Kind::Mark, &mark)?;
+        self.commit().map(|_| ())
+    }
+
+    pub(super) fn check_failed(&self) -> Result<(), StoreFailed> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn fail(&mut self, failed: StoreFailed) -> StoreFailed {
+        self.group = Group::default();
+        self.failed = Some(failed.clone());
+        failed
+    }
+
+    fn put(&mut self, kind: Kind, record: &Record<'_>) -> Result<(), StoreFailed> {
+        let begins_group = self.group.bytes.is_empty();
+        if begins_group {
+            self.begin_group()?;
+        }
+        let Some(active) = &self.active else { return Ok(()) };
+        record::put(&mut self.group.bytes, active.segment.header.salt, kind, begins_group, record);
+        Ok(())
+    }
+
+    /// Ends the segment that is written, if there is one; the next group begins another.
+    pub(super) fn seal(&mut self) {
+        // One that was never committed has no header, and its number is used again.
+        if let Some(full) = self.active.take_if(|active| active.len > 0) {
+            full.segment.save_index(full.len);
+        }
+    }
+
+    /// As it is with what was appended.
+    fn stream(&self, stream: u32) -> StreamState {
+        let new = StreamState { first_sequence: 1, last_sequence: 0, last_time_us: 0 };
+        let appended = self.group.streams.get(&stream).copied();
+        appended.or_else(|| read_lock(&self.shared.state).streams.get(&stream).copied()).unwrap_or(new)
+    }
+
+    /// Sees to it that there is a segment for the group, with room.
+    fn begin_group(&mut self) -> Result<(), StoreFailed> {
+        self.group.records_at = 0;
+        if self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes) {
+            self.seal();
+        }
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let header = Header::new(SegmentId { number: self.next_number, generation: 0 });
+        let name = header.id.log_name();
+        let created = self.disk.create(&name).map_err(|error| StoreFailed::new("create", name, &error));
+        let file = created.map_err(|failed| self.fail(failed))?;
+        self.next_number += 1;
+        let index = Index::Memory(MemoryIndex::default());
+        let segment = Arc::new(Segment::new(Arc::clone(&self.disk), header, file, index));
+        let mut state = write_lock(&self.shared.state);
+        let mut segments = Vec::clone(&state.segments);
+        segments.push(Arc::clone(&segment));
+        state.segments = Arc::new(segments);
+        drop(state);
+        self.active = Some(Active { segment, len: 0, is_new: true });
+        // The header goes to disk with the first group.
+        header.put(&mut self.group.bytes);
+        self.group.records_at = self.group.bytes.len();
+        Ok(())
+    }
+}
+
+fn write_group(disk: &dyn Disk, active: &mut Active, group: &Group) -> Result<Committed, StoreFailed> {
+    let Active { segment, len, is_new } = active;
+    let failed = |operation| {
+        let name = segment.id().log_name();
+        move |error: std::io::Error| StoreFailed::new(operation, name, &error)
+    };
+    segment.file.write_at(&group.bytes, *len).map_err(failed("write"))?;
+    segment.file.sync_data().map_err(failed("sync"))?;
+    if *is_new {
+        disk.sync_directory().map_err(failed("sync the directory of"))?;
+        *is_new = false;
+    }
+    let mut messages = 0;
+    segment.extend(|index| {
+        let mut at = group.records_at;
+        while let Some(read) = group.bytes.get(at..).and_then(record::read_own) {
+            index.add(*len + at as u64, &read);
+            messages += u64::from(read.kind == Kind::Message);
+            at += read.len;
+        }
+    });
+    *len += group.bytes.len() as u64;
+    Ok(Committed { messages, bytes: group.bytes.len() as u64 })
+}

@@ -1,0 +1,214 @@
+//! What the caller is told of each stream when a store was opened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::damage::{Cut, Damage};
+use super::index::{By, Summary};
+use super::manifest::{Floor, Manifest};
+use super::segment::Segment;
+use super::shared::StreamState;
+
+/// What a store has, and what happened to it.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// What a crash had left half written.
+    pub cut: Option<Cut>,
+    /// What cannot be read any more.
+    pub damage: Vec<Damage>,
+    /// Every stream that ever had a message and was not removed, by its number.
+    pub streams: BTreeMap<u32, RecoveredStream>,
+    /// Whether a stream that is not among them surely never had a message.
+    pub absent_streams_are_empty: bool,
+}
+
+/// What a store has of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveredStream {
+    /// What is before it retention took. One more than the last sequence where no message is left.
+    pub first_sequence: u64,
+    /// The last one; 0 where there never was one.
+    pub last_sequence: u64,
+    /// When that one was published, in microseconds since 1970.
+    pub last_time_us: u64,
+    /// Messages that are there.
+    pub count: u64,
+    /// Of their records on disk.
+    pub bytes: u64,
+    /// What is there of each topic.
+    pub topics: HashMap<Box<str>, TopicTail>,
+    /// Whether nothing is damaged that may have been a later message of this stream. If it is not, sequences that were
+    /// given out once may be given out again: the stream needs another epoch.
+    pub end_is_certain: bool,
+}
+
+/// What a stream has of a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicTail {
+    /// The last message's.
+    pub last_sequence: u64,
+    /// Messages that are there.
+    pub count: u64,
+}
+
+/// Segments' numbers, and where in each the last damage begins whose messages are not known.
+pub(super) type Unreadable = [(u64, u64)];
+
+pub(super) struct RecoveredStreams {
+    streams: BTreeMap<u32, RecoveredStream>,
+    nothing_is_unreadable: bool,
+}
+
+/// A stream while the segments are gone through.
+struct Gathering {
+    stream: RecoveredStream,
+    /// The sequence that comes next if nothing is missing.
+    expected: u64,
+    /// The segment of the last message.
+    last_segment: Option<(Arc<Segment>, Summary)>,
+}
+
+impl Gathering {
+    fn new(floor: Floor) -> Self {
+        let first_sequence = floor.first_sequence.max(1);
+        let stream = RecoveredStream {
+            first_sequence,
+            last_sequence: floor.last_sequence,
+            last_time_us: floor.last_time_us,
+            count: 0,
+            bytes: 0,
+            topics: HashMap::new(),
+            end_is_certain: true,
+        };
+        Self { stream, expected: first_sequence, last_segment: None }
+    }
+
+    fn add(&mut self, segment: &Arc<Segment>, summary: Summary, damage: &mut Vec<Damage>) {
+        let first_sequence = self.stream.first_sequence;
+        let (covers_first, covers_last) = summary.covers;
+        self.stream.last_sequence = self.stream.last_sequence.max(covers_last);
+        self.stream.last_time_us = self.stream.last_time_us.max(summary.last_time_us);
+        if summary.count > 0 {
+            self.last_segment = Some((Arc::clone(segment), summary));
+        }
+        if covers_last < first_sequence {
+            return;
+        }
+        self.lose(summary.stream, self.expected, covers_first.saturating_sub(1), damage);
+        for (first, last) in segment.look_up(|index| Ok(index.lost(summary.stream))).unwrap_or_default() {
+            self.lose(summary.stream, first, last, damage);
+        }
+        self.expected = self.expected.max(covers_last.saturating_add(1));
+        if summary.first_sequence >= first_sequence {
+            self.stream.count += summary.count;
+            self.stream.bytes += summary.bytes;
+        } else {
+            self.add_part(segment, summary.stream);
+        }
+    }
+
+    /// Counts a segment of which retention took the beginning.
+    fn add_part(&mut self, segment: &Segment, stream: u32) {
+        let first_sequence = self.stream.first_sequence;
+        let chunk = segment.look_up(|index| Ok(index.chunk(stream, By::Sequence(first_sequence)))).unwrap_or(0);
+        for chunk in chunk.. {
+            let Some(places) = segment.look_up(|index| index.places(stream, chunk)).flatten() else { break };
+            for place in places.iter().filter(|place| place.sequence >= first_sequence) {
+                self.stream.count += 1;
+                self.stream.bytes += place.len;
+            }
+        }
+    }
+
+    fn lose(&self, stream: u32, first: u64, last: u64, damage: &mut Vec<Damage>) {
+        let first_sequence = first.max(self.stream.first_sequence);
+        if first_sequence <= last {
+            damage.push(Damage::Messages { stream, first_sequence, last_sequence: last });
+        }
+    }
+
+    fn end_is_certain(&self, unreadable: &Unreadable) -> bool {
+        let Some((segment, summary)) = &self.last_segment else { return unreadable.is_empty() };
+        let number = segment.id().number;
+        let end = || {
+            let by = By::Sequence(summary.last_sequence);
+            let chunk = segment.look_up(|index| Ok(index.chunk(summary.stream, by)))?;
+            let places = segment.look_up(|index| index.places(summary.stream, chunk)).flatten()?;
+            places.last().map(super::index::Place::end)
+        };
+        !unreadable
+            .iter()
+            .any(|(damaged, start)| *damaged > number || (*damaged == number && end().is_none_or(|end| end <= *start)))
+    }
+}
+
+impl RecoveredStreams {
+    pub(super) fn gather(
+        segments: &[Arc<Segment>],
+        manifest: &Manifest,
+        unreadable: &Unreadable,
+        damage: &mut Vec<Damage>,
+    ) -> Self {
+        let floors = manifest.streams.iter();
+        let mut streams: BTreeMap<u32, Gathering> =
+            floors.map(|(number, floor)| (*number, Gathering::new(*floor))).collect();
+        for segment in segments {
+            for summary in segment.look_up(|index| Ok(index.summaries())).unwrap_or_default() {
+                let stream = streams.entry(summary.stream).or_insert_with(|| Gathering::new(Floor::default()));
+                stream.add(segment, summary, damage);
+            }
+            add_topics(segment, &mut streams);
+        }
+        for (number, stream) in &mut streams {
+            stream.lose(*number, stream.expected, stream.stream.last_sequence, damage);
+            stream.stream.end_is_certain = stream.end_is_certain(unreadable);
+        }
+        let streams = streams.into_iter().map(|(number, stream)| (number, stream.stream)).collect();
+        Self { streams, nothing_is_unreadable: unreadable.is_empty() }
+    }
+
+    /// As readers and the log need them, removed ones included.
+    pub(super) fn states(&self) -> HashMap<u32, StreamState> {
+        let state = |stream: &RecoveredStream| StreamState {
+            first_sequence: stream.first_sequence,
+            last_sequence: stream.last_sequence,
+            last_time_us: stream.last_time_us,
+        };
+        self.streams.iter().map(|(number, stream)| (*number, state(stream))).collect()
+    }
+
+    pub(super) fn recovered(mut self, cut: Option<Cut>, damage: Vec<Damage>) -> Recovered {
+        self.streams.retain(|_, stream| stream.first_sequence != u64::MAX);
+        Recovered { cut, damage, streams: self.streams, absent_streams_are_empty: self.nothing_is_unreadable }
+    }
+}
+
+fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
+    // Visited anew when the index turns out to be damaged, so they are only taken over when all of them were seen.
+    let topics = segment.look_up(|index| {
+        let mut topics = Vec::new();
+        index.each_topic(|stream, topic, summary| topics.push((stream, Box::<str>::from(topic), summary)))?;
+        Ok(topics)
+    });
+    for (number, topic, summary) in topics.unwrap_or_default() {
+        let Some(gathering) = streams.get_mut(&number) else { continue };
+        let first_sequence = gathering.stream.first_sequence;
+        if summary.last_sequence < first_sequence {
+            continue;
+        }
+        let mut count = summary.count;
+        if summary.first_sequence < first_sequence {
+            count = count_from(segment, number, &topic, first_sequence);
+        }
+        let tail = gathering.stream.topics.entry(topic).or_default();
+        tail.last_sequence = tail.last_sequence.max(summary.last_sequence);
+        tail.count += count;
+    }
+}
+
+/// How many messages of a topic a segment has from a sequence on.
+fn count_from(segment: &Segment, stream: u32, topic: &str, first_sequence: u64) -> u64 {
+    let from = segment.offset_of(stream, first_sequence);
+    let offsets = segment.look_up(|index| index.topic_offsets(stream, topic)).unwrap_or_default();
+    offsets.iter().filter(|offset| **offset >= from).count() as u64
+}

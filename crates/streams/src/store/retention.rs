@@ -1,0 +1,177 @@
+//! What retention, purges and removals take away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::error::StoreFailed;
+use super::header::SegmentId;
+use super::log::Log;
+use super::manifest::{self, Floor, Manifest};
+use super::segment::{Segment, read_lock, write_lock};
+use super::shared::StreamState;
+
+/// What was freed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Segments that were unlinked.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The first sequence of a stream that was removed: after all that it can have.
+pub(super) const REMOVED: u64 = u64::MAX;
+
+impl Log {
+    /// Moves streams' first sequences: what is before them is not read any more, also not after a restart. Segments in
+    /// which nothing is left are unlinked. One write and two syncs for all streams together, and none when nothing moves.
+    ///
+    /// A first sequence never goes back, and at most to one more than the last committed one. This works on a full disk
+    /// too, out of the reserve, also after a commit failed for want of room.
+    ///
+    /// # Errors
+    /// [`StoreFailed`]; then nothing was unlinked, and a start may find the first sequences before or after.
+    pub fn retain(&mut self, first_sequences: &[(u32, u64)]) -> Result<Freed, StoreFailed> {
+        self.check_can_retain()?;
+        let mut streams = read_lock(&self.shared.state).streams.clone();
+        let mut moved = false;
+        for (stream, first_sequence) in first_sequences {
+            let Some(state) = streams.get_mut(stream) else { continue };
+            let first_sequence = (*first_sequence).min(state.last_sequence.saturating_add(1));
+            if first_sequence > state.first_sequence {
+                state.first_sequence = first_sequence;
+                moved = true;
+            }
+        }
+        if moved { self.set_first_sequences(streams) } else { Ok(Freed::default()) }
+    }
+
+    /// Takes a stream away with all its messages. Its number must not be used again.
+    ///
+    /// # Errors
+    /// As [`retain`](Self::retain).
+    pub fn remove(&mut self, stream: u32) -> Result<Freed, StoreFailed> {
+        self.check_can_retain()?;
+        let mut streams = read_lock(&self.shared.state).streams.clone();
+        match streams.get_mut(&stream) {
+            Some(state) if state.first_sequence != REMOVED => state.first_sequence = REMOVED,
+            _ => return Ok(Freed::default()),
+        }
+        let freed = self.set_first_sequences(streams)?;
+        write_lock(&self.shared.state).replaced.remove(&stream);
+        Ok(freed)
+    }
+
+    /// Whether room is kept for retention on a full disk.
+    pub fn has_reserve(&self) -> bool {
+        self.reserve.is_filled()
+    }
+
+    /// Takes damage as it is, once the caller has acted upon what [`Recovered`](super::Recovered) said and has renewed
+    /// the epochs that needed it: the next start does not scan damaged segments again, and takes the ends of streams for
+    /// certain. Segments of which nothing can be read are set aside as `.damaged` files. Commits what was appended.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn accept_damage(&mut self) -> Result<(), StoreFailed> {
+        self.commit()?;
+        self.seal();
+        for segment in self.segments().iter() {
+            segment.save_index(segment.file.len().unwrap_or(0));
+        }
+        for id in std::mem::take(&mut self.unreadable) {
+            let name = id.log_name();
+            let renamed = self.disk.rename(&name, &format!("{name}.damaged"));
+            renamed.map_err(|error| self.fail(StoreFailed::new("rename", name, &error)))?;
+        }
+        let streams = read_lock(&self.shared.state).streams.clone();
+        self.write_manifest(&self.manifest(&streams, &self.sealed()))
+    }
+
+    fn check_can_retain(&self) -> Result<(), StoreFailed> {
+        match &self.failed {
+            Some(failed) if !failed.full => Err(failed.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_first_sequences(&mut self, mut streams: HashMap<u32, StreamState>) -> Result<Freed, StoreFailed> {
+        let (dead, live): (Vec<_>, Vec<_>) = self.sealed().into_iter().partition(|segment| is_dead(segment, &streams));
+        let is_anywhere = |stream| {
+            self.segments().iter().any(|segment| {
+                let is_live = !dead.iter().any(|dead| dead.id() == segment.id());
+                is_live && segment.look_up(|index| Ok(index.summary(stream))).flatten().is_some()
+            })
+        };
+        streams.retain(|stream, state| state.first_sequence != REMOVED || is_anywhere(*stream));
+        let manifest = self.manifest(&streams, &live);
+        self.write_manifest(&manifest)?;
+        self.replace_segments(live, streams);
+        self.give_up_compaction_of(&dead);
+        Ok(self.unlink(&dead))
+    }
+
+    /// All segments but the one that is written.
+    pub(super) fn sealed(&self) -> Vec<Arc<Segment>> {
+        let active = self.active.as_ref().map(|active| active.segment.id());
+        self.segments().iter().filter(|segment| Some(segment.id()) != active).cloned().collect()
+    }
+
+    fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&read_lock(&self.shared.state).segments)
+    }
+
+    pub(super) fn manifest(&self, streams: &HashMap<u32, StreamState>, sealed: &[Arc<Segment>]) -> Manifest {
+        let mut live: Vec<SegmentId> =
+            sealed.iter().map(|segment| segment.id()).chain(self.unreadable.iter().copied()).collect();
+        live.sort_unstable();
+        let floor = |state: &StreamState| Floor {
+            first_sequence: state.first_sequence,
+            last_sequence: state.last_sequence,
+            last_time_us: state.last_time_us,
+        };
+        let streams: BTreeMap<u32, Floor> = streams.iter().map(|(stream, state)| (*stream, floor(state))).collect();
+        let open_from = self.active.as_ref().map_or(self.next_number, |active| active.segment.id().number);
+        Manifest { open_from, live, streams }
+    }
+
+    pub(super) fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), StoreFailed> {
+        let mut written = manifest.write(&*self.disk);
+        if let Err(error) = &written
+            && StoreFailed::new("write", manifest::NAME, error).full
+            && self.reserve.release(&*self.disk)
+        {
+            written = manifest.write(&*self.disk);
+        }
+        written.map_err(|error| self.fail(StoreFailed::new("write", manifest::NAME, &error)))
+    }
+
+    /// Lets readers see other sealed segments, and other first sequences.
+    pub(super) fn replace_segments(&mut self, mut sealed: Vec<Arc<Segment>>, streams: HashMap<u32, StreamState>) {
+        sealed.extend(self.active.as_ref().map(|active| Arc::clone(&active.segment)));
+        let mut state = write_lock(&self.shared.state);
+        state.segments = Arc::new(sealed);
+        state.streams = streams;
+    }
+
+    /// Takes the files away of segments that count no more. Readers that have them open read on.
+    pub(super) fn unlink(&mut self, dead: &[Arc<Segment>]) -> Freed {
+        let mut freed = Freed::default();
+        for segment in dead {
+            freed.bytes += segment.file.len().unwrap_or(0);
+            freed.segments += 1;
+            // The manifest does not name them, so the next start tries again.
+            let _ = self.disk.unlink(&segment.id().log_name());
+            let _ = self.disk.unlink(&segment.id().index_name());
+        }
+        self.reserve.fill(&*self.disk);
+        freed
+    }
+}
+
+fn is_dead(segment: &Segment, streams: &HashMap<u32, StreamState>) -> bool {
+    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
+    summaries
+        .iter()
+        .all(|summary| streams.get(&summary.stream).is_some_and(|stream| summary.covers.1 < stream.first_sequence))
+}

@@ -1,0 +1,277 @@
+//! Damage never makes a wrong answer: every bit of every file is flipped, and the last segment ends at every byte.
+
+use std::collections::BTreeMap;
+
+use super::super::faulty::FaultyDisk;
+use super::super::header::SegmentId;
+use super::super::{Damage, Log, Options, Recovered};
+use super::{Message, append, message, messages, open};
+
+const TOPICS: [&str; 3] = ["a", "b.c", "d"];
+const PER_STREAM: u64 = 18;
+/// Small, because every bit is a test of its own.
+const TINY: Options = Options { segment_bytes: 800, reserve_bytes: 0 };
+
+/// What was appended, by stream.
+type Kept = BTreeMap<u32, Vec<Message>>;
+
+/// Two sealed segments and one that goes on, in groups of a few messages of two streams.
+fn filled_disk() -> (FaultyDisk, Kept) {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk, TINY).unwrap();
+    let mut kept = Kept::new();
+    for sequence in 1..=PER_STREAM {
+        for stream in [1, 2] {
+            let topic = TOPICS[usize::try_from(sequence + u64::from(stream)).unwrap() % TOPICS.len()];
+            let message = message(stream, sequence, topic, 30);
+            append(&mut log, stream, &message, format!("id-{stream}-{sequence}").as_bytes());
+            kept.entry(stream).or_default().push(message);
+        }
+        if sequence % 3 == 0 {
+            log.commit().unwrap();
+        }
+    }
+    log.close().unwrap();
+    assert!(log_names(&disk).len() >= 3);
+    (disk, kept)
+}
+
+fn log_names(disk: &FaultyDisk) -> Vec<String> {
+    let names = super::super::Disk::list(disk).unwrap();
+    names.into_iter().filter(|name| SegmentId::of_log_name(name).is_some()).collect()
+}
+
+/// Reads everything in every way; how many messages were not there. Panics at a wrong answer and at one that is missing
+/// without being named.
+fn missing(log: &Log, recovered: &Recovered, kept: &Kept) -> usize {
+    let reader = log.reader();
+    let mut missing = 0;
+    for (stream, kept) in kept {
+        let end = recovered.streams.get(stream).map_or(0, |stream| stream.last_sequence);
+        let page = reader.read(*stream, 1, usize::MAX);
+        let is_damaged = |sequence| page.damaged().iter().any(|range| range.contains(&sequence));
+        let is_gone = |sequence| {
+            let uncertain = recovered.streams.get(stream).is_none_or(|stream| !stream.end_is_certain);
+            sequence > end && (recovered.cut.is_some() || uncertain)
+        };
+        let read = messages(&page);
+        assert!(read.iter().all(|message| kept.contains(message)), "a message that was never appended");
+        for message in kept {
+            if !read.contains(message) {
+                assert!(is_damaged(message.sequence) || is_gone(message.sequence), "{message:?} is missing in silence");
+                missing += 1;
+            }
+        }
+        for topic in TOPICS {
+            let expected: Vec<_> = read.iter().filter(|message| message.topic == topic).cloned().collect();
+            let page = reader.read_topics(*stream, &[topic], 1, usize::MAX);
+            assert_eq!(messages(&page), expected);
+            for message in kept.iter().filter(|message| message.topic == topic && !read.contains(message)) {
+                let is_named = page.damaged().iter().any(|range| range.contains(&message.sequence));
+                assert!(is_named || is_gone(message.sequence));
+            }
+            assert_eq!(messages(&reader.last_of_topic(*stream, topic)).last(), expected.last());
+        }
+        for message in kept {
+            let found = reader.sequence_at(*stream, message.time_us);
+            assert!(found == message.sequence || !read.contains(message));
+        }
+    }
+    missing
+}
+
+/// Flips every bit of a file, one at a time, and hands over what came of it.
+fn for_each_flipped_bit(disk: &FaultyDisk, name: &str, check: impl Fn(FaultyDisk, usize)) {
+    let bytes = disk.bytes(name).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let disk = disk.copy();
+        disk.set_bytes(name, &flipped);
+        check(disk, bit);
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_sealed_segment_costs_one_message_at_most() {
+    let (disk, kept) = filled_disk();
+    let name = log_names(&disk)[0].clone();
+    for_each_flipped_bit(&disk, &name, |disk, bit| {
+        let (log, recovered) = open(&disk, TINY).unwrap();
+        assert!(recovered.cut.is_none());
+        assert_eq!(missing(&log, &recovered, &kept), usize::from(bit / 8 >= super::super::header::BYTES), "bit {bit}");
+    });
+}
+
+#[test]
+fn a_flipped_bit_of_a_sealed_segment_without_index_is_named_at_the_start() {
+    let (disk, kept) = filled_disk();
+    let name = log_names(&disk)[0].clone();
+    disk.set_bytes(&name.replace(".log", ".idx"), b"");
+    for_each_flipped_bit(&disk, &name, |disk, bit| {
+        let (log, recovered) = open(&disk, TINY).unwrap();
+        let is_header = bit / 8 < super::super::header::BYTES;
+        assert_eq!(missing(&log, &recovered, &kept), usize::from(!is_header), "bit {bit}");
+        let names_messages = recovered.damage.iter().any(|damage| matches!(damage, Damage::Messages { .. }));
+        assert_eq!(names_messages, !is_header, "bit {bit}: {:?}", recovered.damage);
+    });
+}
+
+#[test]
+fn a_flipped_bit_of_the_last_segment_is_damage_where_a_later_group_proves_it_was_synced() {
+    let (disk, kept) = filled_disk();
+    let name = log_names(&disk).pop().unwrap();
+    let mark = disk.bytes(&name).unwrap().len() - super::super::record::FIXED_BYTES;
+    for_each_flipped_bit(&disk, &name, |disk, bit| {
+        let (log, recovered) = open(&disk, TINY).unwrap();
+        let missing = missing(&log, &recovered, &kept);
+        let is_header = bit / 8 < super::super::header::BYTES;
+        if bit / 8 < mark {
+            assert!(recovered.cut.is_none(), "bit {bit}");
+            assert_eq!(missing, usize::from(!is_header), "bit {bit}");
+        } else {
+            // The last group looks torn. It had nothing but the mark.
+            assert!(recovered.cut.is_some() && missing == 0, "bit {bit}");
+        }
+        assert_eq!(recovered.damage.is_empty(), is_header || bit / 8 >= mark, "bit {bit}");
+    });
+}
+
+#[test]
+fn a_flipped_bit_of_an_index_or_the_manifest_costs_nothing() {
+    let (disk, kept) = filled_disk();
+    for name in [log_names(&disk)[0].replace(".log", ".idx"), "manifest".to_owned()] {
+        for_each_flipped_bit(&disk, &name, |disk, bit| {
+            let (log, recovered) = open(&disk, TINY).unwrap();
+            assert_eq!(missing(&log, &recovered, &kept), 0, "bit {bit} of {name}");
+            assert_eq!(log.reader().message_ids(0).count(), kept.values().map(Vec::len).sum::<usize>());
+            assert_eq!((recovered.cut, recovered.damage), (None, Vec::new()));
+        });
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_compacted_segment_is_named_though_much_was_replaced() {
+    let (disk, mut kept) = filled_disk();
+    let (mut log, _) = open(&disk, TINY).unwrap();
+    for topic in &TOPICS[1..] {
+        log.replace(1, topic, PER_STREAM);
+        log.replace(2, topic, PER_STREAM);
+    }
+    while log.compact(u64::MAX, 1000).unwrap() {}
+    log.close().unwrap();
+    // What was replaced and stands in segments that were not worth it is read again until it is said again.
+    let (log, _) = open(&disk, TINY).unwrap();
+    for (stream, kept) in &mut kept {
+        *kept = messages(&log.reader().read(*stream, 1, usize::MAX));
+        assert!(kept.len() < usize::try_from(PER_STREAM).unwrap());
+    }
+    drop(log);
+    let name = log_names(&disk)[0].clone();
+    assert!(name.ends_with("-1.log"), "compacted once");
+    for index in [true, false] {
+        if !index {
+            disk.set_bytes(&name.replace(".log", ".idx"), b"");
+        }
+        for_each_flipped_bit(&disk, &name, |disk, bit| {
+            let (log, recovered) = open(&disk, TINY).unwrap();
+            assert!(missing(&log, &recovered, &kept) <= 1, "bit {bit}");
+            assert!(recovered.cut.is_none());
+        });
+    }
+}
+
+#[test]
+fn a_last_segment_that_ends_anywhere_keeps_what_is_whole_and_goes_on() {
+    let (disk, kept) = filled_disk();
+    let name = log_names(&disk).pop().unwrap();
+    let bytes = disk.bytes(&name).unwrap();
+    for len in 0..bytes.len() {
+        let disk = disk.copy();
+        disk.set_bytes(&name, &bytes[..len]);
+        let (mut log, recovered) = open(&disk, TINY).unwrap();
+        assert_eq!(recovered.damage, []);
+        for (stream, kept) in &kept {
+            let last = recovered.streams[stream].last_sequence;
+            let there: Vec<_> = kept.iter().filter(|message| message.sequence <= last).cloned().collect();
+            assert_eq!(messages(&log.reader().read(*stream, 1, usize::MAX)), there);
+            append(&mut log, *stream, &message(*stream, last + 1, "a", 0), b"");
+        }
+        log.commit().unwrap();
+        let (_, again) = open(&disk, TINY).unwrap();
+        assert_eq!((again.cut, again.damage), (None, Vec::new()), "{len} bytes");
+        assert_eq!(again.streams[&1].last_sequence, recovered.streams[&1].last_sequence + 1);
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing_or_unreadable_is_named_and_the_others_are_read() {
+    let (disk, kept) = filled_disk();
+    let names = log_names(&disk);
+    for (name, unreadable) in [(&names[0], true), (&names[1], true), (&names[0], false), (&names[1], false)] {
+        let disk = disk.copy();
+        if unreadable {
+            disk.set_bytes(name, &[0; 500]);
+        } else {
+            super::super::Disk::unlink(&disk, name).unwrap();
+        }
+        let (mut log, recovered) = open(&disk, TINY).unwrap();
+        let lost = missing(&log, &recovered, &kept);
+        assert!(lost > 0);
+        assert!(recovered.damage.len() >= 3, "the segment, and a range of each stream: {:?}", recovered.damage);
+        log.accept_damage().unwrap();
+        drop(log);
+        assert_eq!(disk.bytes(&format!("{name}.damaged")).is_some(), unreadable);
+        let (log, again) = open(&disk, TINY).unwrap();
+        assert_eq!(missing(&log, &again, &kept), lost);
+        assert!(again.damage.iter().all(|damage| matches!(damage, Damage::Messages { .. })));
+        assert!(again.absent_streams_are_empty);
+    }
+}
+
+#[test]
+fn a_stream_whose_last_messages_may_be_damaged_has_no_certain_end() {
+    let (disk, _) = filled_disk();
+    let (mut log, _) = open(&disk, TINY).unwrap();
+    append(&mut log, 7, &message(7, 1, "a", 0), b"");
+    log.commit().unwrap();
+    append(&mut log, 1, &message(1, PER_STREAM + 1, "a", 0), b"");
+    log.close().unwrap();
+    let name = log_names(&disk).pop().unwrap();
+    let mut bytes = disk.bytes(&name).unwrap();
+    let only_of_seven = bytes.windows(6).position(|window| window == b"7/1/a/").unwrap();
+    bytes[only_of_seven] ^= 1;
+    disk.set_bytes(&name, &bytes);
+    let (_, recovered) = open(&disk, TINY).unwrap();
+    assert!(!recovered.absent_streams_are_empty, "stream 7 is gone");
+    assert!(recovered.streams[&1].end_is_certain && !recovered.streams[&2].end_is_certain);
+}
+
+#[test]
+fn bytes_of_a_payload_never_pass_for_a_record() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk, Options::default()).unwrap();
+    append(&mut log, 1, &message(1, 1, "a", 0), b"");
+    log.commit().unwrap();
+    let name = log_names(&disk).pop().unwrap();
+    // Whoever wrote this payload knows the format, and not the salt.
+    let mut forged = Vec::new();
+    for salt in 0..100 {
+        let record =
+            super::Record { stream: 1, sequence: 2, time_us: 1, topic: "a", message_id: b"", delivery: b"forged" };
+        super::super::record::put(&mut forged, salt, super::super::record::Kind::Message, true, &record);
+    }
+    let attack = Message { delivery: forged, ..message(1, 2, "a", 0) };
+    let at = disk.bytes(&name).unwrap().len();
+    append(&mut log, 1, &attack, b"");
+    log.commit().unwrap();
+    append(&mut log, 1, &message(1, 3, "a", 0), b"");
+    log.close().unwrap();
+    let mut bytes = disk.bytes(&name).unwrap();
+    bytes[at + 4] ^= 1;
+    disk.set_bytes(&name, &bytes);
+    let (log, _) = open(&disk, Options::default()).unwrap();
+    let page = log.reader().read(1, 1, usize::MAX);
+    assert_eq!(page.damaged(), [2..=2]);
+    assert_eq!(messages(&page), [message(1, 1, "a", 0), message(1, 3, "a", 0)]);
+}
