@@ -49,6 +49,8 @@ lint: ## formatting, clippy and rustdoc without a warning, and what the dependen
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (10)
+	@command -v c++ >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y --no-install-recommends g++ >/dev/null; } \
+	  || { echo 'libFuzzer is C++, and there is no compiler for it. As root: apt-get install g++'; exit 2; }
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz@$(CARGO_FUZZ_VERSION)
 	@TARGET_DIR='$(abspath $(TARGET_DIR))/fuzz' SECONDS_EACH='$(FUZZ_SECONDS)' bash crates/fuzz.sh $(FUZZED)
 
