@@ -14,12 +14,13 @@ use carillon_listener::{
     gate::{KeyRequests, Rules},
     quota::{BrokerQuotas, Scopes},
 };
-use carillon_metrics::{CloseReason, DropReason, HandshakeFailure, LoginResult, Phase, QuotaHolder, QuotaName};
-use carillon_wire::{
-    ClientMessage, Headers, Overflow, Topic,
-    client_message::{Publish, Refresh},
+use carillon_metrics::{HandshakeFailure, LoginResult, Phase, QuotaHolder, QuotaName};
+use carillon_wire::{ClientMessage, Overflow, client_message::Refresh};
+use support::{
+    Broker, Client, Said, eventually,
+    quotas::{code_of, enforced, most, none, publish, rules, start},
+    settings,
 };
-use support::{Broker, Client, Said, anonymous_may_do_everything, eventually, frame, settings};
 
 const UNAVAILABLE: u16 = 201;
 const RATE_EXCEEDED: u16 = 202;
@@ -27,22 +28,6 @@ const QUOTA_EXCEEDED: u16 = 203;
 const PAYLOAD_TOO_LARGE: u16 = 413;
 const TOO_MANY_SUBSCRIPTIONS: u16 = 416;
 const CLOSED_FOR_QUOTA: u16 = 4104;
-const CLOSED_FOR_SLOWNESS: u16 = 4002;
-
-fn none() -> Scopes {
-    let quotas = Arc::new(Quotas::default());
-    Scopes {
-        broker: BrokerQuotas::default(),
-        connection: Arc::clone(&quotas),
-        identity: Arc::clone(&quotas),
-        address: quotas,
-        roles: std::collections::HashMap::new(),
-    }
-}
-
-fn most(most: u64) -> Option<Most> {
-    Some(Most { most, mode: Mode::Enforce })
-}
 
 /// As slow as can be, after so many at once.
 fn once(burst: u64) -> Option<Pace> {
@@ -53,36 +38,9 @@ fn reported(pace: Option<Pace>) -> Option<Pace> {
     pace.map(|pace| Pace { mode: Mode::ReportOnly, ..pace })
 }
 
-fn rules(scopes: Scopes) -> Rules {
-    Rules { quotas: Arc::new(scopes), ..anonymous_may_do_everything() }
-}
-
-fn start(scopes: Scopes) -> Broker {
-    Broker::start_behind(settings(), 1, rules(scopes))
-}
-
-fn enforced(broker: &Broker, quota: QuotaName) -> u64 {
-    broker.broker_metrics.quotas_enforced.of(quota).get()
-}
-
-fn publish(client: &mut Client, payload: &[u8]) -> Said {
-    let id = client.id();
-    let topic = Topic::new("a").unwrap();
-    client.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
-    client.next()
-}
-
 fn subscribe(client: &mut Client, pattern: &str) -> Said {
     client.ask_subscribe(pattern, Overflow::DropOldest);
     client.next()
-}
-
-fn code_of(said: &Said) -> u16 {
-    match said {
-        Said::Error { code, .. } => *code,
-        Said::Ok(_) => 0,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// Asks again and again until the rate is exceeded, and tells how often it was not. That is the burst, and one more for each
@@ -95,12 +53,6 @@ fn until_exceeded(mut ask: impl FnMut() -> u16) -> u64 {
         is_exceeded
     });
     within
-}
-
-/// Waits for the answer to what was asked last, and then for all that was done.
-fn settle(client: &mut Client) {
-    assert!(matches!(client.next(), Said::Ok(_)));
-    client.ping();
 }
 
 /// Runs with a quota set for each of the three in turn, and tells which name its count has.
@@ -422,169 +374,6 @@ fn those_for_whom_there_is_no_entry_share_one() {
     let shared = broker.broker_metrics.quota_entries_shared.of(QuotaHolder::Address);
     eventually("shared", || shared.get() == 1);
     assert_eq!(broker.broker_metrics.quota_entries.of(QuotaHolder::Address).get(), 1);
-}
-
-#[test]
-fn readers_that_hold_too_much_together_lose_as_their_policies_say_and_others_nothing() {
-    const PAYLOAD: usize = 64 << 10;
-    let mut settings = settings();
-    settings.limits.outbox_bytes = 2 << 20;
-    let broker = Broker::start_behind(
-        settings,
-        1,
-        rules(Scopes { broker: BrokerQuotas { queued_bytes: most(4 << 20), ..BrokerQuotas::default() }, ..none() }),
-    );
-    // None of these goes over its own bound: each is for one topic alone, and gets less than an outbox holds.
-    let mut stalled: Vec<_> = (0..12).map(|_| broker.client()).collect();
-    for (number, client) in stalled.iter_mut().enumerate() {
-        client.ask_subscribe(&format!("stalled.{number}"), Overflow::DropOldest);
-        settle(client);
-    }
-    let mut closing = broker.client();
-    closing.ask_subscribe("closing", Overflow::Close);
-    settle(&mut closing);
-    let mut reader = broker.client();
-    reader.subscribe("read");
-    let mut publisher = broker.client();
-    let payload = vec![7; PAYLOAD];
-    // Beyond what the kernel takes for a socket that is not read.
-    for _ in 0..120 {
-        for number in 0..stalled.len() {
-            publisher.publish_unanswered(&format!("stalled.{number}"), &payload);
-        }
-        publisher.publish_unanswered("closing", &payload);
-        publisher.publish("read", b"x");
-        assert_eq!(reader.delivery().1, b"x");
-    }
-    let held = || broker.metrics[0].queued_bytes.get() + broker.metrics[0].buffered_bytes.get();
-    eventually("within the quota", || held() <= 4 << 20);
-    assert!(enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
-    assert!(broker.count(|shard| shard.messages_dropped.of(DropReason::DropOldest).get()) > 0);
-    // Whoever lost is told how many, and goes on.
-    let mut received = 0;
-    let mut lost = 0;
-    while received + lost < 120 {
-        match stalled[0].next() {
-            Said::Delivery { .. } => received += 1,
-            Said::Gap { count, .. } => lost += count,
-            Said::Heartbeat(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(received + lost, 120);
-    stalled[0].ping();
-    let (_, close) = closing.until_close();
-    assert_eq!(close.map(|(code, _)| code), Some(CLOSED_FOR_SLOWNESS));
-    reader.ping();
-}
-
-#[test]
-fn parts_of_messages_that_are_too_much_together_are_let_go() {
-    const PART: usize = 900 << 10;
-    let quotas = BrokerQuotas { queued_bytes: most(6 << 20), ..BrokerQuotas::default() };
-    let broker = start(Scopes { broker: quotas, ..none() });
-    let mut bystander = broker.client();
-    let mut uploading: Vec<_> = (0..10).map(|_| broker.client()).collect();
-    for client in &mut uploading {
-        let whole = frame(0x82, &vec![0; 1 << 20]);
-        // An error is a connection that was closed meanwhile, which is what is waited for.
-        let _ = std::io::Write::write_all(&mut client.stream, &whole[..PART]);
-        let _ = std::io::Write::flush(&mut client.stream);
-    }
-    eventually("let go", || enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
-    eventually("within the quota", || broker.metrics[0].buffered_bytes.get() <= 6 << 20);
-    eventually("told", || broker.count(|shard| shard.connections_closed.of(CloseReason::Overloaded).get()) > 0);
-    bystander.ping();
-    assert_eq!(code_of(&publish(&mut bystander, &[0; 10 << 10])), 0);
-}
-
-/// A client for which the kernel holds little, so that it is the broker that holds what it does not read.
-fn client_with_a_small_window(broker: &Broker, bytes: usize) -> Client {
-    let client = broker.client();
-    socket2::SockRef::from(&client.stream.sock).set_recv_buffer_size(bytes).unwrap();
-    client
-}
-
-#[test]
-fn replies_that_are_not_read_and_are_too_much_together_are_let_go() {
-    const QUOTA: i64 = 512 << 10;
-    let mut settings = settings();
-    settings.limits.reply_bytes = 64 << 10;
-    let quotas = BrokerQuotas { queued_bytes: most(QUOTA.unsigned_abs()), ..BrokerQuotas::default() };
-    let broker = Broker::start_behind(settings, 1, rules(Scopes { broker: quotas, ..none() }));
-    let mut bystander = broker.client();
-    let mut asking: Vec<_> = (0..12).map(|_| client_with_a_small_window(&broker, 4 << 10)).collect();
-    let mut requests = Vec::new();
-    for _ in 0..8_000 {
-        // Refused with some words on why.
-        let (id, topic) = (Some(carillon_wire::Id::from(7)), Topic::new("$a").unwrap());
-        ClientMessage::Publish(Publish { id, topic, payload: b"", headers: Headers::EMPTY }).encode(&mut requests);
-    }
-    for client in &mut asking {
-        client.stream.sock.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-        // An error is a connection that was closed meanwhile, which is what is waited for.
-        let _ = std::io::Write::write_all(&mut client.stream, &frame(0x82, &requests));
-        let _ = std::io::Write::flush(&mut client.stream);
-    }
-    eventually("let go", || broker.count(|shard| shard.connections_closed.of(CloseReason::Overloaded).get()) > 0);
-    eventually("within the quota", || broker.metrics[0].buffered_bytes.get() <= QUOTA);
-    bystander.ping();
-}
-
-#[test]
-fn nobody_keeps_more_than_a_fair_share_however_little_each_holds() {
-    const QUOTA: i64 = 1 << 20;
-    let quotas = BrokerQuotas { queued_bytes: most(QUOTA.unsigned_abs()), ..BrokerQuotas::default() };
-    let broker = start(Scopes { broker: quotas, ..none() });
-    let mut uploading: Vec<_> = (0..40).map(|_| broker.client()).collect();
-    let part = &frame(0x82, &vec![0; 100 << 10])[..48 << 10];
-    for client in &mut uploading {
-        let _ = std::io::Write::write_all(&mut client.stream, part);
-        let _ = std::io::Write::flush(&mut client.stream);
-    }
-    eventually("too much", || enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
-    eventually("within the quota", || broker.metrics[0].buffered_bytes.get() <= QUOTA);
-    // The shortage is over: who comes now has room for a large message.
-    eventually("room", || {
-        let mut client = broker.client();
-        let id = client.id();
-        let (topic, payload) = (Topic::new("a").unwrap(), &vec![0; 300 << 10][..]);
-        client.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
-        client.next() == Said::Ok(id.get())
-    });
-}
-
-#[test]
-fn readers_that_hold_little_lose_nothing_to_those_who_hold_much_on_another_shard() {
-    const PAYLOAD: usize = 64 << 10;
-    const MODEST: usize = 12;
-    let mut settings = settings();
-    settings.limits.outbox_bytes = 4 << 20;
-    let quotas = BrokerQuotas { queued_bytes: most(10 << 20), ..BrokerQuotas::default() };
-    let broker = Broker::start_behind(settings, 2, rules(Scopes { broker: quotas, ..none() }));
-    // They come to the shards in turn: all that hold much are on the other shard.
-    let mut clients: Vec<_> = (0..10).map(|_| client_with_a_small_window(&broker, PAYLOAD / 2)).collect();
-    let mut publisher = broker.client();
-    for number in [0, 1, 3, 5, 7, 9] {
-        clients[number].ask_subscribe(&number.to_string(), Overflow::DropOldest);
-        settle(&mut clients[number]);
-    }
-    let payload = vec![7; PAYLOAD];
-    for _ in 0..MODEST {
-        publisher.publish("0", &payload);
-    }
-    for _ in 0..50 {
-        for number in [1, 3, 5, 7, 9] {
-            publisher.publish(&number.to_string(), &payload);
-        }
-    }
-    let held = || broker.metrics.iter().map(|shard| shard.queued_bytes.get() + shard.buffered_bytes.get()).sum::<i64>();
-    eventually("too much", || enforced(&broker, QuotaName::BrokerQueuedBytes) > 0);
-    eventually("within the quota", || held() <= 10 << 20);
-    for _ in 0..MODEST {
-        assert_eq!(clients[0].delivery().1.len(), PAYLOAD);
-    }
-    clients[0].ping();
 }
 
 #[test]

@@ -12,6 +12,7 @@
 )]
 
 pub mod pki;
+pub mod quotas;
 
 use std::{
     collections::BTreeMap,
