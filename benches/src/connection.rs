@@ -224,8 +224,13 @@ impl Connection {
 pub fn binary_frame(message: &ClientMessage<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
     message.encode(&mut payload);
+    payload_frame(&payload)
+}
+
+/// A WebSocket message of messages that are encoded already.
+pub fn payload_frame(payload: &[u8]) -> Vec<u8> {
     let mut frame = frame_head(0x82, payload.len());
-    frame.append(&mut payload);
+    frame.extend_from_slice(payload);
     frame
 }
 

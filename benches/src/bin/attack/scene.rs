@@ -13,7 +13,7 @@ use std::{
 use carillon_benches::connection::Target;
 use tokio::task::JoinSet;
 
-use crate::{settings::Settings, site::Credentials};
+use crate::{attacks::Run, settings::Settings, site::Credentials};
 
 /// Connection attempts of attackers that are under way at once.
 const CONNECTING: usize = 64;
@@ -82,25 +82,29 @@ impl Scene {
 
     /// Runs so many attackers at the same time, each with its number, until all have ended. What keeps one from
     /// attacking is counted.
-    pub(crate) async fn all<F, A>(&self, count: usize, attacker: F)
+    pub(crate) fn run<F, A>(&self, count: usize, attacker: F) -> Run
     where
-        F: Fn(Self, usize) -> A,
+        F: Fn(Self, usize) -> A + 'static,
         A: Future<Output = io::Result<()>> + 'static,
     {
-        let mut attackers = JoinSet::new();
-        for number in 0..count {
-            let (attack, tally) = (attacker(self.clone(), number), self.tally.clone());
-            attackers.spawn_local(async move {
-                if let Err(error) = attack.await {
-                    tally.count(format!("could not: {}", first_line(&error)));
+        let scene = self.clone();
+        Box::pin(async move {
+            let mut attackers = JoinSet::new();
+            for number in 0..count {
+                let (attack, tally) = (attacker(scene.clone(), number), scene.tally.clone());
+                attackers.spawn_local(async move {
+                    if let Err(error) = attack.await {
+                        tally.count(format!("could not: {}", first_line(&error)));
+                    }
+                });
+                // So that they do not all begin before the first is answered.
+                if number % CONNECTING == CONNECTING - 1 {
+                    tokio::task::yield_now().await;
                 }
-            });
-            // So that they do not all begin before the first is answered.
-            if number % CONNECTING == CONNECTING - 1 {
-                tokio::task::yield_now().await;
             }
-        }
-        while attackers.join_next().await.is_some() {}
+            while attackers.join_next().await.is_some() {}
+            Ok(())
+        })
     }
 
     /// Tries again and again until the attack ends, whatever keeps it from succeeding.

@@ -1,41 +1,37 @@
 //! Equal subscriptions: attackers subscribe again and again to what the pair publishes, as their tokens allow, and then
 //! just read. Each message goes out once to each of them, but every subscription has to be looked at.
 //!
-//! `quotas.identity.subscriptions` bounds what one identity may add to each message of others: more are refused with error
-//! 203, and with 202 where they come faster than the requests that are allowed.
+//! A connection has 16 live subscriptions to one pattern at most: more are refused with error 416, and with 202 where they
+//! come faster than the requests that are allowed.
 
-use carillon_benches::connection::frame_head;
+use carillon_benches::connection::payload_frame;
 use carillon_wire::{ClientMessage, Id, Overflow, Pattern, client_message::Subscribe};
 
 use super::Attack;
 use crate::{
     hostile::Intruder,
     scene::Scene,
-    settings::{Holdings, IDENTITY_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS},
+    settings::{Holdings, MAX_SUBSCRIPTIONS},
 };
 
 const CONNECTIONS: usize = 4;
+/// What a connection may have of one pattern (PROTOCOL.md, SUBSCRIBE).
+const EQUAL_SUBSCRIPTIONS: usize = 16;
 const REQUESTS_AT_ONCE: usize = 500;
 const PATTERN: &str = "pair.>";
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "equal_subscriptions",
-    does: "4 connections with good tokens subscribe 10,000 times each to the pair's topic",
-    bound: "quotas.identity.subscriptions, limits.max_subscriptions",
+    does: "4 connections with good tokens ask 10,000 times each to subscribe to the pair's topic",
+    bound: "16 live subscriptions of a connection to one pattern",
     holds: |_| Holdings {
         websockets: CONNECTIONS,
         outboxes: CONNECTIONS,
-        subscriptions: IDENTITY_SUBSCRIPTIONS,
+        subscriptions: CONNECTIONS * EQUAL_SUBSCRIPTIONS,
         ..Holdings::default()
     },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
-    judge: |evidence, complaints| complaints.unless_seen(evidence, &["replies"]),
+    run: |scene| scene.run(CONNECTIONS, attack),
+    judge: |evidence, complaints| complaints.unless_seen(evidence, &["replies", "error 416"]),
 };
 
 async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
@@ -49,8 +45,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
             let subscribe = Subscribe { id: Id::from(id), pattern, overflow: Overflow::DropOldest };
             ClientMessage::Subscribe(subscribe).encode(&mut payload);
         }
-        let mut message = frame_head(BINARY, payload.len());
-        message.extend(payload);
+        let message = payload_frame(&payload);
         intruder.say(&message).await;
     }
     intruder.stay().await;

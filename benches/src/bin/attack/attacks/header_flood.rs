@@ -17,12 +17,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "32 at a time, and again and again, send huge or very many HTTP headers",
     bound: "limits.max_http_head_bytes, and 100 headers",
     holds: |_| Holdings { handshakes: 2 * CONNECTIONS, requests: 2 * CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["status 431", "could not"]);
         let others = evidence.of("status") - evidence.of("status 431") - evidence.of("status 414");

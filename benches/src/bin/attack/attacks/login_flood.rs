@@ -25,12 +25,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "32 at a time, and again and again, show forged tokens, wrong API keys, or nothing",
     bound: "one attempt for each connection; quotas.address.failed_logins",
     holds: |_| Holdings { handshakes: 2 * CONNECTIONS, websockets: 2 * CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["error 401", "could not"]);
         complaints.unless_counted(evidence, &["carillon_logins_total{result=\"refused\"}"]);

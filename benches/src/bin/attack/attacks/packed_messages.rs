@@ -3,7 +3,7 @@
 //!
 //! Nothing of it is forbidden. A turn must end after its share of work though the message has more.
 
-use carillon_benches::connection::frame_head;
+use carillon_benches::connection::payload_frame;
 use carillon_wire::{ClientMessage, Id};
 
 use super::Attack;
@@ -11,19 +11,13 @@ use crate::{hostile::Intruder, scene::Scene, settings::Holdings};
 
 const CONNECTIONS: usize = 4;
 const MESSAGE_BYTES: usize = 1 << 20;
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "packed_messages",
     does: "4 connections send 1 MiB messages packed with the smallest requests, as fast as they can",
     bound: "limits.max_message_bytes, limits.reply_bytes, a turn's share of work",
     holds: |_| Holdings { websockets: CONNECTIONS, partial_messages: 2 * CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| complaints.unless_seen(evidence, &["KiB said"]),
 };
 
@@ -37,8 +31,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
         ClientMessage::Ping(Id::from(0)).encode(&mut request);
     }
     let payload = request.repeat(MESSAGE_BYTES / request.len());
-    let mut message = frame_head(BINARY, payload.len());
-    message.extend(payload);
+    let message = payload_frame(&payload);
     intruder.flood(&message).await;
     Ok(())
 }

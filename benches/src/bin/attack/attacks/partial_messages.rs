@@ -27,12 +27,7 @@ pub(super) const ATTACK: Attack = Attack {
         partial_messages: size.of(CONNECTIONS),
         ..Holdings::default()
     },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(scene.size.of(CONNECTIONS), attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(scene.size.of(CONNECTIONS), attack),
     judge: |evidence, complaints| {
         complaints.unless_all_ended(evidence);
         complaints.unless_seen(evidence, &["close 4001"]);

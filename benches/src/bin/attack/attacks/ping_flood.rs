@@ -19,12 +19,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "12 connections send pings of 125 bytes as fast as they can",
     bound: "64 KiB of input in a turn; deadlines.write_seconds, deadlines.connect_seconds",
     holds: |_| Holdings { websockets: CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["pongs"]);
         complaints.unless_seen(evidence, &["KiB said"]);

@@ -4,7 +4,7 @@
 //! The broker accepts what the quotas allow, and answers error 202 to the rest. Who asks for replies and does not read them is not read on
 //! (`limits.reply_bytes`); who does not read deliveries gets gaps, and is dropped at the write deadline.
 
-use carillon_benches::connection::{binary_frame, frame_head};
+use carillon_benches::connection::{binary_frame, payload_frame};
 use carillon_wire::{
     ClientMessage, Headers, Id, Overflow, Pattern, Topic,
     client_message::{Publish, Subscribe},
@@ -16,7 +16,6 @@ use crate::{hostile::Intruder, scene::Scene, settings::Holdings};
 const CONNECTIONS: usize = 8;
 const PAYLOAD: [u8; 128] = [b'x'; 128];
 const MESSAGE_BYTES: usize = 64 << 10;
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "publish_flood",
@@ -28,12 +27,7 @@ pub(super) const ATTACK: Attack = Attack {
         outboxes: CONNECTIONS,
         ..Holdings::default()
     },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| complaints.unless_counted(evidence, &["carillon_messages_received_total"]),
 };
 
@@ -51,8 +45,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
     let mut one = Vec::new();
     ClientMessage::Publish(Publish { id, topic, payload: &PAYLOAD, headers: Headers::EMPTY }).encode(&mut one);
     let payload = one.repeat(MESSAGE_BYTES / one.len());
-    let mut message = frame_head(BINARY, payload.len());
-    message.extend(payload);
+    let message = payload_frame(&payload);
     intruder.flood(&message).await;
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! The broker answers each with error 401, and goes on with the credentials that there were; after a few, with error 202,
 //! and looks at no credentials.
 
-use carillon_benches::connection::{binary_frame, frame_head};
+use carillon_benches::connection::{binary_frame, payload_frame};
 use carillon_wire::{ClientMessage, Id, client_message::Refresh};
 
 use super::Attack;
@@ -12,19 +12,13 @@ use crate::{hostile::Intruder, scene::Scene, settings::Holdings};
 
 const CONNECTIONS: usize = 4;
 const MESSAGE_BYTES: usize = 1 << 20;
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "refresh_flood",
     does: "4 connections with good tokens refresh with forged ones, thousands in a message",
     bound: "quotas.connection.failed_logins, quotas.connection.requests",
     holds: |_| Holdings { websockets: CONNECTIONS, partial_messages: 2 * CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["error 401"]);
         complaints.unless_counted(evidence, &["carillon_logins_total{result=\"refused\"}"]);
@@ -41,8 +35,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
         let mut one = Vec::new();
         refresh.encode(&mut one);
         let payload = one.repeat(MESSAGE_BYTES / one.len());
-        let mut message = frame_head(BINARY, payload.len());
-        message.extend(payload);
+        let message = payload_frame(&payload);
         intruder.flood(&message).await;
     }
     Ok(())

@@ -62,12 +62,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "8 at a time, and again and again, send ambiguous requests with another one hidden in each",
     bound: "one request for each connection",
     holds: |_| Holdings { handshakes: 2 * CONNECTIONS, requests: 2 * CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["status 400"]);
         complaints.unless_seen(evidence, &["close 1002"]);

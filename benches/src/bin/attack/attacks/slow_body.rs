@@ -21,12 +21,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "300 connections announce a body of 1 MB and send it a byte every 100 ms",
     bound: "no body is read; deadlines.http_head_seconds",
     holds: |size| Holdings { handshakes: size.of(CONNECTIONS), requests: size.of(CONNECTIONS), ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(scene.size.of(CONNECTIONS), attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(scene.size.of(CONNECTIONS), attack),
     judge: |evidence, complaints| {
         complaints.unless_all_ended(evidence);
         complaints.unless_seen(evidence, &["status 4"]);

@@ -15,12 +15,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "500 connections send a TLS ClientHello, a byte a second",
     bound: "deadlines.tls_handshake_seconds",
     holds: |size| Holdings { handshakes: size.of(CONNECTIONS), ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(scene.size.of(CONNECTIONS), attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(scene.size.of(CONNECTIONS), attack),
     judge: |evidence, complaints| {
         complaints.unless_all_ended(evidence);
         complaints.unless_counted(evidence, &["carillon_handshake_failures_total{reason=\"tls_timeout\"}"]);

@@ -15,12 +15,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "300 connections send an HTTP request's head, a byte every 300 ms",
     bound: "deadlines.http_head_seconds",
     holds: |size| Holdings { handshakes: size.of(CONNECTIONS), requests: size.of(CONNECTIONS), ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(scene.size.of(CONNECTIONS), attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(scene.size.of(CONNECTIONS), attack),
     judge: |evidence, complaints| {
         complaints.unless_all_ended(evidence);
         complaints.unless_counted(evidence, &["carillon_handshake_failures_total{reason=\"http_timeout\"}"]);

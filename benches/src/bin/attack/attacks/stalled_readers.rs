@@ -4,7 +4,7 @@
 //! What waits for each is bounded by `limits.outbox_bytes`, and messages are shared; above it the oldest is dropped, with a
 //! gap. A socket that takes no byte for `deadlines.write_seconds` is dropped (`write_timeout`).
 
-use carillon_benches::connection::{binary_frame, frame_head};
+use carillon_benches::connection::{binary_frame, payload_frame};
 use carillon_wire::{
     ClientMessage, Headers, Id, Overflow, Pattern, Topic,
     client_message::{Publish, Subscribe},
@@ -16,7 +16,6 @@ use crate::{hostile::Intruder, scene::Scene, settings::Holdings};
 const READERS: usize = 50;
 const PAYLOAD_BYTES: usize = 1 << 10;
 const PUBLICATIONS_AT_ONCE: usize = 60;
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "stalled_readers",
@@ -28,12 +27,7 @@ pub(super) const ATTACK: Attack = Attack {
         outboxes: size.of(READERS),
         ..Holdings::default()
     },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(scene.size.of(READERS) + 1, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(scene.size.of(READERS) + 1, attack),
     judge: |evidence, complaints| {
         complaints.unless_counted(evidence, &["carillon_messages_received_total"]);
     },
@@ -48,8 +42,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
         let mut one = Vec::new();
         ClientMessage::Publish(publish).encode(&mut one);
         let payload = one.repeat(PUBLICATIONS_AT_ONCE);
-        let mut message = frame_head(BINARY, payload.len());
-        message.extend(payload);
+        let message = payload_frame(&payload);
         intruder.flood(&message).await;
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! The broker answers each request; above a rate of requests with error 202, above the subscriptions of
 //! one identity with 203, above `limits.max_subscriptions` with 416.
 
-use carillon_benches::connection::frame_head;
+use carillon_benches::connection::payload_frame;
 use carillon_wire::{
     ClientMessage, Id, Overflow, Pattern,
     client_message::{Subscribe, Unsubscribe},
@@ -19,7 +19,6 @@ use crate::{
 
 const CONNECTIONS: usize = 8;
 const REQUESTS_AT_ONCE: u32 = 500;
-const BINARY: u8 = 0x82;
 
 pub(super) const ATTACK: Attack = Attack {
     name: "subscription_flood",
@@ -31,12 +30,7 @@ pub(super) const ATTACK: Attack = Attack {
         subscriptions: IDENTITY_SUBSCRIPTIONS,
         ..Holdings::default()
     },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| {
         complaints.unless_seen(evidence, &["error 202", "error 203", "error 416"]);
     },
@@ -69,7 +63,5 @@ fn requests(last_id: &mut u32, number: usize, is_leaving: bool) -> Vec<u8> {
             ClientMessage::Unsubscribe(Unsubscribe { id: Id::from(*last_id), subscription }).encode(&mut payload);
         }
     }
-    let mut message = frame_head(BINARY, payload.len());
-    message.extend(payload);
-    message
+    payload_frame(&payload)
 }

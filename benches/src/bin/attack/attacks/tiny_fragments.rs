@@ -21,12 +21,7 @@ pub(super) const ATTACK: Attack = Attack {
     does: "8 connections send a message in fragments of 1 byte, or of none, as fast as they can",
     bound: "64 KiB of input in a turn; limits.max_message_bytes",
     holds: |_| Holdings { websockets: CONNECTIONS, partial_messages: CONNECTIONS, ..Holdings::default() },
-    run: |scene| {
-        Box::pin(async move {
-            scene.all(CONNECTIONS, attack).await;
-            Ok(())
-        })
-    },
+    run: |scene| scene.run(CONNECTIONS, attack),
     judge: |evidence, complaints| complaints.unless_seen(evidence, &["close 1009", "close 4104", "KiB said"]),
 };
 
