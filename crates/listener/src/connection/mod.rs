@@ -45,18 +45,19 @@ const FAIR_SHARES: u32 = 5;
 /// For the last words on a handshake that failed, and for the client to read them.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What the acceptor knows of a connection.
+/// What the acceptor knows of a connection, and what counts it.
 pub(crate) struct AtTheDoor {
     pub(crate) peer: SocketAddr,
+    pub(crate) seat: Seat,
     /// Held as long as the handshakes last.
     pub(crate) handshake: Handshake,
-    /// `None` for a trusted proxy.
+    /// `None` where it comes from a trusted proxy, which will tell whom it is for.
     pub(crate) counted: Option<Counted>,
 }
 
 /// Shakes hands, and starts the connection's own task when the client has become a WebSocket.
-pub(crate) async fn open(tcp: TcpStream, door: AtTheDoor, shard: Rc<Shard>, seat: Seat) {
-    let AtTheDoor { peer, handshake, mut counted } = door;
+pub(crate) async fn open(tcp: TcpStream, at_the_door: AtTheDoor, shard: Rc<Shard>) {
+    let AtTheDoor { peer, seat, handshake, mut counted } = at_the_door;
     // Until a trusted proxy tells another one.
     let address = Cell::new(peer.ip().to_canonical());
     let shaken = tokio::select! {

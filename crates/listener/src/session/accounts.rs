@@ -1,6 +1,6 @@
 //! Where a connection counts what it does: for itself, for its identity, and for its address.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use carillon_access::{
     Identity,
@@ -10,7 +10,6 @@ use carillon_wire::ErrorCode;
 use rand::Rng;
 
 use crate::{
-    arrival::Arrival,
     clock::Moment,
     quota::{Account, Entered, Ledger, Scope, Scopes},
 };
@@ -56,21 +55,20 @@ pub(crate) struct Over {
 }
 
 impl Accounts {
-    /// Counts a connection for its identity, if that one's quota lets it.
+    /// Counts a connection `from` an address, where it counts already, for its identity, if that one's quota lets it.
     pub(crate) fn open(
         ledger: &Arc<Ledger>,
         scopes: &Arc<Scopes>,
         identity: &Identity,
-        arrival: &Arrival,
+        from: IpAddr,
+        address: Account,
         moment: Moment,
     ) -> Result<Self, Over> {
         let quotas = Bounds::new(scopes, identity);
-        let account = ledger.identity(identity, arrival.address, &quotas.identity, moment.nanos);
+        let account = ledger.identity(identity, from, &quotas.identity, moment.nanos);
         account.bound_by(scopes, &quotas.identity);
         let entered = Entered::connection(ledger, Scope::Identity, account, &quotas.identity);
-        let over = Over { scope: Scope::Identity, quota: Quota::Connections, excess: Excess::Count };
-        let identity = entered.ok_or(over)?;
-        let address = arrival.counted.as_ref().ok_or(Over { scope: Scope::Address, ..over })?.account().clone();
+        let identity = entered.ok_or(Over::too_many_connections(Scope::Identity))?;
         Ok(Self { ledger: Arc::clone(ledger), own: Usage::new(moment.nanos), identity, address, quotas })
     }
 
@@ -229,9 +227,9 @@ impl<'a> Attempt<'a> {
 }
 
 impl Over {
-    /// That an address has as many connections as it may.
-    pub(crate) const fn too_many_connections_of_address() -> Self {
-        Self { scope: Scope::Address, quota: Quota::Connections, excess: Excess::Count }
+    /// That an identity or an address has as many connections as it may.
+    pub(crate) const fn too_many_connections(scope: Scope) -> Self {
+        Self { scope, quota: Quota::Connections, excess: Excess::Count }
     }
 
     pub(crate) const fn code(&self) -> ErrorCode {

@@ -16,7 +16,7 @@ use super::{
     accounts::{Accounts, Attempt, Over},
     membership::Membership,
 };
-use crate::gate::Refused;
+use crate::{gate::Refused, quota::Scope};
 
 /// What the welcome says the server is.
 const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
@@ -126,8 +126,9 @@ impl Session {
 
     fn log_in(&mut self, connect: &Connect<'_>, turn: &Turn<'_>) -> Result<Membership, NotLetIn> {
         let scopes = turn.gate.scopes();
-        let address = self.arrival.counted.as_ref().ok_or_else(Over::too_many_connections_of_address)?.account();
-        let attempt = Attempt::begin(address, turn.ledger, &scopes, turn.moment)?;
+        let counted = self.arrival.counted.as_ref();
+        let account = counted.ok_or_else(|| Over::too_many_connections(Scope::Address))?.account().clone();
+        let attempt = Attempt::begin(&account, turn.ledger, &scopes, turn.moment)?;
         let from_request = self.arrival.authorization.take();
         let from_request = from_request.as_ref().and_then(|secret| std::str::from_utf8(secret.expose()).ok());
         let presented = connect.token.or(from_request);
@@ -137,7 +138,8 @@ impl Session {
             attempt.not_refused();
         }
         let admitted = admitted?;
-        let accounts = Accounts::open(turn.ledger, &scopes, &admitted.identity, &self.arrival, turn.moment)?;
+        let from = self.arrival.address;
+        let accounts = Accounts::open(turn.ledger, &scopes, &admitted.identity, from, account, turn.moment)?;
         // The membership has it now. Kept here, it would keep the verifier of old after a reload.
         self.arrival.certificate = None;
         Ok(Membership::new(admitted, accounts, turn.moment))

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    connection,
+    connection::{self, AtTheDoor},
     gate::Gate,
     hub::Hub,
     quota::{Counted, Handshake, Ledger},
@@ -65,21 +65,10 @@ pub(crate) struct ShardHandle {
     thread: JoinHandle<()>,
 }
 
-/// A socket that was accepted, with what counts it.
-pub(crate) struct Newcomer {
-    pub(crate) socket: TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) seat: Seat,
-    /// Until it is a WebSocket.
-    pub(crate) handshake: Handshake,
-    /// `None` where it comes from a trusted proxy, which will tell whom it is for.
-    pub(crate) counted: Option<Counted>,
-}
-
 /// Where the acceptor puts sockets.
 #[derive(Clone)]
 pub(crate) struct Placement {
-    newcomers: mpsc::UnboundedSender<Newcomer>,
+    newcomers: mpsc::UnboundedSender<(TcpStream, AtTheDoor)>,
     taken: Arc<AtomicUsize>,
 }
 
@@ -93,7 +82,7 @@ impl Placement {
     pub(crate) fn place(&self, socket: TcpStream, peer: SocketAddr, handshake: Handshake, counted: Option<Counted>) {
         let seat = Seat::take(&self.taken);
         // A shard that is gone closes the socket by dropping it: the broker is stopping.
-        let _ = self.newcomers.send(Newcomer { socket, peer, seat, handshake, counted });
+        let _ = self.newcomers.send((socket, AtTheDoor { peer, seat, handshake, counted }));
     }
 }
 
@@ -129,7 +118,7 @@ impl ShardHandle {
     }
 }
 
-async fn run(start: Start, placed: mpsc::UnboundedReceiver<Newcomer>, taken: Arc<AtomicUsize>) {
+async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor)>, taken: Arc<AtomicUsize>) {
     let Common { settings, tls, gate, ledger, origin, allowance, mut drain } = start.common;
     let shard = Rc::new(Shard {
         index: start.index,
@@ -174,18 +163,21 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<Newcomer>, taken: Arc
     }
 }
 
-async fn seat_sockets(shard: Rc<Shard>, mut placed: mpsc::UnboundedReceiver<Newcomer>, drain: watch::Receiver<bool>) {
-    while let Some(Newcomer { socket, peer, seat, handshake, counted }) = placed.recv().await {
+async fn seat_sockets(
+    shard: Rc<Shard>,
+    mut placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor)>,
+    drain: watch::Receiver<bool>,
+) {
+    while let Some((socket, at_the_door)) = placed.recv().await {
         shard.metrics.connections_opened.inc();
         match tokio::net::TcpStream::from_std(socket) {
             Ok(tcp) => {
-                let door = connection::AtTheDoor { peer, handshake, counted };
                 let mut drain = drain.clone();
                 let shard = Rc::clone(&shard);
                 tokio::task::spawn_local(async move {
                     // A drain does not wait for who has not come in yet.
                     tokio::select! {
-                        () = connection::open(tcp, door, Rc::clone(&shard), seat) => {}
+                        () = connection::open(tcp, at_the_door, Rc::clone(&shard)) => {}
                         _ = drain.wait_for(|drain| *drain) => {
                             shard.metrics.handshake_failures.of(HandshakeFailure::Draining).inc();
                         }
