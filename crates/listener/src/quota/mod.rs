@@ -2,7 +2,7 @@
 //!
 //! A connection counts in three places: for itself, for the identity that its client proved, and for the address that it
 //! came from. What it has used for itself stays on its shard. The other two are shared by all shards, so each is behind a
-//! lock of its own, which is taken only where such a quota is set.
+//! lock of its own, which publications and requests take only where such a quota is set.
 //!
 //! ```text
 //!   accept ──▶ address: connections, handshakes        (Entered, until the socket or the handshake ends)
@@ -46,10 +46,10 @@ pub struct Scopes {
 pub struct BrokerQuotas {
     /// Connections, handshakes included. One more is closed before its handshake.
     pub connections: Option<Most>,
-    /// Connections on their way to being a WebSocket. One more waits in the kernel's queue until one is through.
+    /// Connections on their way to being a WebSocket. One more waits until one is through, or gives way.
     pub handshakes: Option<Most>,
     /// Bytes of messages that wait for their readers, each counted once, of replies, and of messages that have not come
-    /// in whole. Beyond, the connections with the most lose theirs as their overflow policies say.
+    /// in whole. Beyond, the connections with more than a fair share give: see `shard/memory.rs`.
     pub queued_bytes: Option<Most>,
 }
 
