@@ -1,14 +1,18 @@
 //! What the broker says.
 
 use crate::{
-    CloseCode, ErrorCode, GapReason, Headers, Id, NoticeKind, Topic,
-    encode::{Array, control},
-    fields::{FieldError, Fields},
+    CloseCode, ErrorCode, Id, NoticeKind,
+    encode::{Array, control, field_count},
+    fields::{FieldError, Fields, INTEGER},
+};
+pub use crate::{
+    delivery::{Delivery, InStream},
+    stream_message::{EpochChanged, Gap, GapRange, Marker, OkReply, Page, Position},
 };
 
 /// Op of [`Welcome`].
 pub const WELCOME: u8 = 64;
-/// Op of [`BrokerMessage::Ok`].
+/// Op of [`OkReply`].
 pub const OK: u8 = 65;
 /// Op of [`ErrorReply`].
 pub const ERROR: u8 = 66;
@@ -18,13 +22,22 @@ pub const DELIVERY: u8 = 67;
 pub const GAP: u8 = 68;
 /// Op of [`BrokerMessage::Heartbeat`].
 pub const HEARTBEAT: u8 = 69;
+/// Op of [`Marker`].
+pub const MARKER: u8 = 70;
+/// Op of [`BrokerMessage::Live`].
+pub const LIVE: u8 = 71;
+/// Op of [`BrokerMessage::Position`].
+pub const POSITION: u8 = 72;
 /// Op of [`Closing`].
 pub const CLOSING: u8 = 73;
-
 /// Op of [`Notice`].
 pub const NOTICE: u8 = 74;
 /// Op of [`Ended`].
 pub const ENDED: u8 = 75;
+/// Op of [`EpochChanged`].
+pub const EPOCH: u8 = 76;
+/// Op of [`Page`].
+pub const PAGE: u8 = 77;
 
 /// One message from the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,23 +46,33 @@ pub enum BrokerMessage<'a> {
     /// `[64, id, connection, server, max_payload_bytes, max_message_bytes, max_subscriptions, max_wildcards,
     /// heartbeat_ms]`: the answer to connect.
     Welcome(Welcome<'a>),
-    /// `[65, id]`: the request was done.
-    Ok(Id),
-    /// `[66, id, code, message, retry_after_ms]`: the request was refused.
+    /// `[65, id, stream, sequence, epoch, duplicate, resumed]`: the request was done.
+    Ok(OkReply<'a>),
+    /// `[66, id, code, message, retry_after_ms, last_sequence]`: the request was refused.
     Error(ErrorReply<'a>),
-    /// `[67, topic, payload, time_us, headers]`: a message, once for the connection, however many of its
-    /// subscriptions match.
+    /// `[67, topic, payload, time_us, headers, stream, sequence]`: a message, once for the connection, however many of
+    /// its subscriptions match.
     Delivery(Delivery<'a>),
-    /// `[68, subscription, reason, count]`: messages are missing here.
-    Gap(Gap),
+    /// `[68, subscription, reason, count, first, last, stream]`: messages are missing here.
+    Gap(Gap<'a>),
     /// `[69, number]`: answer with the same number.
     Heartbeat(Id),
+    /// `[70, subscription, stream, count]`: the subscription is catching up, and the next deliveries are for it alone.
+    Marker(Marker<'a>),
+    /// `[71, subscription, stream, epoch, sequence]`: it has caught up; it shares deliveries with the others again.
+    Live(Position<'a>),
+    /// `[72, subscription, stream, epoch, sequence]`: it is complete up to here.
+    Position(Position<'a>),
     /// `[73, code, reason, retry_after_ms]`: the connection is about to be closed with this code.
     Closing(Closing<'a>),
     /// `[74, kind, message, in_ms]`: something is about to happen.
     Notice(Notice<'a>),
     /// `[75, subscription, code, message]`: the broker has ended a subscription.
     Ended(Ended<'a>),
+    /// `[76, subscription, stream, epoch, reason, from]`: from here on another epoch counts.
+    EpochChanged(EpochChanged<'a>),
+    /// `[77, id, stream, epoch, count, sequence, is_end, as_of, gaps]`: history, whose messages follow.
+    Page(Page<'a>),
 }
 
 /// The answer to connect: what holds on this connection.
@@ -85,30 +108,8 @@ pub struct ErrorReply<'a> {
     pub message: &'a str,
     /// How long to wait before the same request may succeed, in milliseconds.
     pub retry_after_ms: Option<u64>,
-}
-
-/// A message that matched at least one subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery<'a> {
-    /// Where it was published.
-    pub topic: Topic<'a>,
-    /// Opaque bytes.
-    pub payload: &'a [u8],
-    /// When the broker accepted it, in microseconds since 1970 began (UTC).
-    pub time_us: u64,
-    /// As published.
-    pub headers: Headers<'a>,
-}
-
-/// Messages of one subscription that are missing, at the place where they would have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// Whose.
-    pub subscription: Id,
-    /// Why.
-    pub reason: GapReason,
-    /// How many.
-    pub count: u64,
+    /// With [`ErrorCode::UnexpectedSequence`]: the sequence of the topic's newest message, 0 if it has none.
+    pub last_sequence: Option<u64>,
 }
 
 /// The last message before the broker closes a connection.
@@ -145,54 +146,52 @@ pub struct Ended<'a> {
 }
 
 impl<'a> BrokerMessage<'a> {
+    /// The request was done, and there is nothing else to say about it.
+    pub const fn ok(id: Id) -> Self {
+        Self::Ok(OkReply::new(id))
+    }
+
     pub(crate) fn decode(op: u8, fields: &mut Fields<'a>) -> Result<Self, FieldError> {
         Ok(match op {
-            DELIVERY => Self::Delivery(Delivery {
-                topic: {
-                    let name = fields.str("topic")?;
-                    Topic::new(name)
-                        .map_err(|error| FieldError::new(ErrorCode::InvalidTopic, format!("the topic: {error}")))?
-                },
-                payload: fields.bin("payload")?,
-                time_us: number(fields, "time_us")?,
-                headers: fields.headers()?,
-            }),
+            DELIVERY => Self::Delivery(Delivery::decode(fields)?),
             WELCOME => Self::Welcome(Welcome {
                 id: fields.id("id")?,
                 connection: fields.optional_str("connection")?.unwrap_or_default(),
                 server: fields.optional_str("server")?.unwrap_or_default(),
-                max_payload_bytes: number(fields, "max_payload_bytes")?,
-                max_message_bytes: number(fields, "max_message_bytes")?,
-                max_subscriptions: number(fields, "max_subscriptions")?,
-                max_wildcards: number(fields, "max_wildcards")?,
-                heartbeat_ms: number(fields, "heartbeat_ms")?,
+                max_payload_bytes: fields.int_or_0("max_payload_bytes")?,
+                max_message_bytes: fields.int_or_0("max_message_bytes")?,
+                max_subscriptions: fields.int_or_0("max_subscriptions")?,
+                max_wildcards: fields.int_or_0("max_wildcards")?,
+                heartbeat_ms: fields.int_or_0("heartbeat_ms")?,
             }),
-            OK => Self::Ok(fields.id("id")?),
+            OK => Self::Ok(OkReply::decode(fields)?),
             ERROR => Self::Error(ErrorReply {
                 id: fields.optional_id("id")?,
-                code: ErrorCode::from_number(small(fields, "code")?),
+                code: ErrorCode::from_number(fields.code("code")?),
                 message: fields.optional_str("message")?.unwrap_or_default(),
                 retry_after_ms: fields.optional_int("retry_after_ms", MILLISECONDS)?,
+                last_sequence: fields.optional_int("last_sequence", INTEGER)?,
             }),
-            GAP => Self::Gap(Gap {
-                subscription: fields.id("subscription")?,
-                reason: GapReason::from_number(small(fields, "reason")?),
-                count: number(fields, "count")?,
-            }),
+            GAP => Self::Gap(Gap::decode(fields)?),
+            MARKER => Self::Marker(Marker::decode(fields)?),
+            LIVE => Self::Live(Position::decode(fields)?),
+            POSITION => Self::Position(Position::decode(fields)?),
+            EPOCH => Self::EpochChanged(EpochChanged::decode(fields)?),
+            PAGE => Self::Page(Page::decode(fields)?),
             HEARTBEAT => Self::Heartbeat(fields.id("number")?),
             CLOSING => Self::Closing(Closing {
-                code: CloseCode::from_number(small(fields, "code")?),
+                code: CloseCode::from_number(fields.code("code")?),
                 reason: fields.optional_str("reason")?.unwrap_or_default(),
                 retry_after_ms: fields.optional_int("retry_after_ms", MILLISECONDS)?,
             }),
             NOTICE => Self::Notice(Notice {
-                kind: NoticeKind::from_number(small(fields, "kind")?),
+                kind: NoticeKind::from_number(fields.code("kind")?),
                 message: fields.optional_str("message")?.unwrap_or_default(),
                 in_ms: fields.optional_int("in_ms", MILLISECONDS)?,
             }),
             ENDED => Self::Ended(Ended {
                 subscription: fields.id("subscription")?,
-                code: ErrorCode::from_number(small(fields, "code")?),
+                code: ErrorCode::from_number(fields.code("code")?),
                 message: fields.optional_str("message")?.unwrap_or_default(),
             }),
             other => {
@@ -204,11 +203,7 @@ impl<'a> BrokerMessage<'a> {
     /// Appends the message in its MessagePack form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Delivery(m) => {
-                let mut array = Array::start(out, if m.headers.is_empty() { 4 } else { 5 });
-                array.int(DELIVERY.into()).str(m.topic.as_str()).bin(m.payload).int(m.time_us);
-                array.raw(m.headers.as_msgpack());
-            }
+            Self::Delivery(m) => m.encode(out),
             Self::Welcome(m) => control(
                 out,
                 &(
@@ -223,12 +218,19 @@ impl<'a> BrokerMessage<'a> {
                     m.heartbeat_ms,
                 ),
             ),
-            Self::Ok(id) => control(out, &(OK, id.get())),
-            Self::Error(m) => match m.retry_after_ms {
-                None => control(out, &(ERROR, m.id.map(Id::get), m.code.number(), m.message)),
-                Some(delay) => control(out, &(ERROR, m.id.map(Id::get), m.code.number(), m.message, delay)),
-            },
-            Self::Gap(m) => control(out, &(GAP, m.subscription.get(), m.reason.number(), m.count)),
+            Self::Ok(m) => m.encode(out),
+            Self::Error(m) => {
+                let given = [m.retry_after_ms.is_some(), m.last_sequence.is_some()];
+                let mut array = Array::start(out, field_count(4, &given));
+                array.int(ERROR).optional_int(m.id.map(Id::get)).int(m.code.number()).str(m.message);
+                array.optional_int(m.retry_after_ms).optional_int(m.last_sequence);
+            }
+            Self::Gap(m) => m.encode(out),
+            Self::Marker(m) => m.encode(out),
+            Self::Live(m) => m.encode(LIVE, out),
+            Self::Position(m) => m.encode(POSITION, out),
+            Self::EpochChanged(m) => m.encode(out),
+            Self::Page(m) => m.encode(out),
             Self::Notice(m) => control(out, &(NOTICE, m.kind.number(), m.message, m.in_ms)),
             Self::Ended(m) => control(out, &(ENDED, m.subscription.get(), m.code.number(), m.message)),
             Self::Heartbeat(number) => control(out, &(HEARTBEAT, number.get())),
@@ -241,11 +243,3 @@ impl<'a> BrokerMessage<'a> {
 }
 
 const MILLISECONDS: &str = "a number of milliseconds";
-
-fn number(fields: &mut Fields<'_>, field: &str) -> Result<u64, FieldError> {
-    Ok(fields.optional_int(field, "an integer from 0 to 2^53 - 1")?.unwrap_or_default())
-}
-
-fn small<T: TryFrom<u64> + Default>(fields: &mut Fields<'_>, field: &str) -> Result<T, FieldError> {
-    Ok(fields.optional_int(field, "a code's number")?.unwrap_or_default())
-}

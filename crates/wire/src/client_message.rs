@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::{
-    ErrorCode, Headers, Id, Overflow, Pattern, Topic,
-    encode::{Array, control},
-    fields::{FieldError, Fields, missing},
+    ErrorCode, Headers, Id, Overflow, Pattern, Start, Topic,
+    encode::{Array, control, field_count},
+    fields::{FieldError, Fields, INTEGER},
+    start::HistoryStart,
 };
 
 /// Op of [`Connect`].
@@ -20,9 +21,10 @@ pub const UNSUBSCRIBE: u8 = 4;
 pub const HEARTBEAT_REPLY: u8 = 5;
 /// Op of [`ClientMessage::Ping`].
 pub const PING: u8 = 6;
-
 /// Op of [`Refresh`].
 pub const REFRESH: u8 = 7;
+/// Op of [`History`].
+pub const HISTORY: u8 = 8;
 
 /// One message from a client. All but the heartbeat's answer are requests: field 1 is the id that the reply names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +32,10 @@ pub const REFRESH: u8 = 7;
 pub enum ClientMessage<'a> {
     /// `[1, id, token, client, headers]`: the first message; answered with a welcome, or an error and a close.
     Connect(Connect<'a>),
-    /// `[2, id, topic, payload, headers]`: answered with ok or an error; without an id only with an error.
+    /// `[2, id, topic, payload, headers, message_id, expected_sequence]`: answered with ok or an error; without an id only
+    /// with an error.
     Publish(Publish<'a>),
-    /// `[3, id, pattern, overflow]`: answered with ok or an error; the id then names the subscription.
+    /// `[3, id, pattern, overflow, start]`: answered with ok or an error; the id then names the subscription.
     Subscribe(Subscribe<'a>),
     /// `[4, id, subscription]`: answered with ok or an error.
     Unsubscribe(Unsubscribe),
@@ -42,6 +45,8 @@ pub enum ClientMessage<'a> {
     Ping(Id),
     /// `[7, id, token]`: answered with ok or an error.
     Refresh(Refresh<'a>),
+    /// `[8, id, pattern, start, max_messages, through]`: answered with a page or an error.
+    History(History<'a>),
 }
 
 /// The first message of a connection.
@@ -75,9 +80,14 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
     /// Passed on unread.
     pub headers: Headers<'a>,
+    /// By this a stream knows a publication that it has taken already. 1 to
+    /// [`MAX_MESSAGE_ID_BYTES`](crate::MAX_MESSAGE_ID_BYTES) bytes.
+    pub message_id: Option<&'a str>,
+    /// To be kept only if the newest message of its topic has this sequence in its stream; 0: only if it has none.
+    pub expected_sequence: Option<u64>,
 }
 
-/// Asks for all messages whose topic matches a pattern, from now on.
+/// Asks for all messages whose topic matches a pattern, from now on or from a place in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// Named by the reply, and from then on the name of the subscription.
@@ -86,6 +96,8 @@ pub struct Subscribe<'a> {
     pub pattern: Pattern<'a>,
     /// What happens when the connection's outbox is full.
     pub overflow: Overflow,
+    /// Where in the stream that keeps these topics; none for a subscription from now on to topics of any streams or none.
+    pub start: Option<Start<'a>>,
 }
 
 /// Ends a subscription.
@@ -113,6 +125,21 @@ impl fmt::Debug for Refresh<'_> {
     }
 }
 
+/// Asks for one page of what a stream keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History<'a> {
+    /// Named by the page.
+    pub id: Id,
+    /// Which topics.
+    pub pattern: Pattern<'a>,
+    /// From where.
+    pub start: HistoryStart<'a>,
+    /// At most so many messages, and at least 1; none for as many as a page holds.
+    pub max_messages: Option<u64>,
+    /// Up to this sequence; none for the end as it is when the request arrives.
+    pub through: Option<u64>,
+}
+
 impl<'a> ClientMessage<'a> {
     pub(crate) fn decode(op: u8, fields: &mut Fields<'a>) -> Result<Self, FieldError> {
         Ok(match op {
@@ -129,11 +156,18 @@ impl<'a> ClientMessage<'a> {
             }
             HEARTBEAT_REPLY => Self::HeartbeatReply(fields.id("number")?),
             PING => Self::Ping(fields.id("id")?),
+            HISTORY => Self::History(History {
+                id: fields.id("id")?,
+                pattern: decode_pattern(fields)?,
+                start: HistoryStart::decode(fields)?,
+                max_messages: fields.optional_positive("max_messages")?,
+                through: fields.optional_int("through", INTEGER)?,
+            }),
             REFRESH => Self::Refresh(Refresh { id: fields.id("id")?, token: fields.str("token")? }),
             other => {
                 return Err(FieldError::new(
                     ErrorCode::UnknownOp,
-                    format!("no request has the op {other}; this broker knows the ops {CONNECT} to {REFRESH}"),
+                    format!("no request has the op {other}; this broker knows the ops {CONNECT} to {HISTORY}"),
                 ));
             }
         })
@@ -143,17 +177,29 @@ impl<'a> ClientMessage<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Connect(m) => {
-                let mut array = Array::start(out, if m.headers.is_empty() { 4 } else { 5 });
-                array.int(CONNECT.into()).int(m.id.get()).optional_str(m.token).optional_str(m.client);
-                array.raw(m.headers.as_msgpack());
+                let mut array = Array::start(out, field_count(4, &[!m.headers.is_empty()]));
+                array.int(CONNECT).int(m.id.get()).optional_str(m.token).optional_str(m.client).headers(m.headers);
             }
             Self::Publish(m) => {
-                let mut array = Array::start(out, if m.headers.is_empty() { 4 } else { 5 });
-                array.int(PUBLISH.into()).optional_int(m.id.map(Id::get)).str(m.topic.as_str()).bin(m.payload);
-                array.raw(m.headers.as_msgpack());
+                let given = [!m.headers.is_empty(), m.message_id.is_some(), m.expected_sequence.is_some()];
+                let mut array = Array::start(out, field_count(4, &given));
+                array.int(PUBLISH).optional_int(m.id.map(Id::get)).str(m.topic.as_str()).bin(m.payload);
+                array.headers(m.headers).optional_str(m.message_id).optional_int(m.expected_sequence);
             }
             Self::Subscribe(m) => {
-                control(out, &(SUBSCRIBE, m.id.get(), m.pattern.as_str(), m.overflow.number()));
+                let mut array = Array::start(out, field_count(4, &[m.start.is_some()]));
+                array.int(SUBSCRIBE).int(m.id.get()).str(m.pattern.as_str()).int(m.overflow.number());
+                array.optional(m.start, Start::encode);
+            }
+            Self::History(m) => {
+                let given = [m.max_messages.is_some(), m.through.is_some()];
+                let mut array = Array::start(out, field_count(4, &given));
+                array
+                    .int(HISTORY)
+                    .int(m.id.get())
+                    .str(m.pattern.as_str())
+                    .optional(Some(m.start), HistoryStart::encode);
+                array.optional_int(m.max_messages).optional_int(m.through);
             }
             Self::Unsubscribe(m) => control(out, &(UNSUBSCRIBE, m.id.get(), m.subscription.get())),
             Self::HeartbeatReply(number) => control(out, &(HEARTBEAT_REPLY, number.get())),
@@ -169,18 +215,26 @@ fn decode_publish<'a>(fields: &mut Fields<'a>) -> Result<Publish<'a>, FieldError
     let topic = Topic::new(name).map_err(|error| {
         FieldError::new(ErrorCode::InvalidTopic, format!("the topic {} is not valid: {error}", quoted(name)))
     })?;
-    let publish = Publish { id, topic, payload: fields.bin("payload")?, headers: fields.headers()? };
-    refuse_reserved(fields, "message_id")?;
-    refuse_reserved(fields, "expected_sequence")?;
-    Ok(publish)
+    Ok(Publish {
+        id,
+        topic,
+        payload: fields.bin("payload")?,
+        headers: fields.headers()?,
+        message_id: fields.optional_message_id()?,
+        expected_sequence: fields.optional_int("expected_sequence", INTEGER)?,
+    })
+}
+
+fn decode_pattern<'a>(fields: &mut Fields<'a>) -> Result<Pattern<'a>, FieldError> {
+    let name = fields.str("pattern")?;
+    Pattern::new(name).map_err(|error| {
+        FieldError::new(ErrorCode::InvalidPattern, format!("the pattern {} is not valid: {error}", quoted(name)))
+    })
 }
 
 fn decode_subscribe<'a>(fields: &mut Fields<'a>) -> Result<Subscribe<'a>, FieldError> {
     let id = fields.id("id")?;
-    let name = fields.optional_str("pattern")?.ok_or_else(|| missing("pattern", "a string"))?;
-    let pattern = Pattern::new(name).map_err(|error| {
-        FieldError::new(ErrorCode::InvalidPattern, format!("the pattern {} is not valid: {error}", quoted(name)))
-    })?;
+    let pattern = decode_pattern(fields)?;
     let overflow = match fields.optional_int::<u8>("overflow", "an overflow policy's number")? {
         None => Overflow::DropOldest,
         Some(number) => match Overflow::from_number(number) {
@@ -193,19 +247,7 @@ fn decode_subscribe<'a>(fields: &mut Fields<'a>) -> Result<Subscribe<'a>, FieldE
             known => known,
         },
     };
-    refuse_reserved(fields, "start")?;
-    Ok(Subscribe { id, pattern, overflow })
-}
-
-/// A client that asks for what is reserved must not believe that it has it.
-fn refuse_reserved(fields: &mut Fields<'_>, field: &str) -> Result<(), FieldError> {
-    if fields.is_given() {
-        return Err(FieldError::new(
-            ErrorCode::Unsupported,
-            format!("the field `{field}` is reserved, and this broker does not offer it; leave it out or nil"),
-        ));
-    }
-    Ok(())
+    Ok(Subscribe { id, pattern, overflow, start: Start::decode(fields)? })
 }
 
 /// A name from outside, shortened and escaped, so that an error stays readable whatever was sent.

@@ -1,4 +1,4 @@
-//! The numbers that say why: errors, closes, gaps, and what happens when a reader is slow.
+//! The numbers that say why: errors, closes, gaps, epochs, and what happens when a reader is slow.
 
 use std::fmt;
 
@@ -66,6 +66,8 @@ codes! {
         RateExceeded = 202 "rate_exceeded",
         /// As many at once as the identity or the address may have. It may succeed when one of them is gone.
         QuotaExceeded = 203 "quota_exceeded",
+        /// The stream takes nothing now, because its store failed. Publish again with the same message id.
+        StreamUnavailable = 204 "stream_unavailable",
         /// A field is missing, has the wrong type or a value that is not allowed.
         BadRequest = 400 "bad_request",
         /// The credentials are missing or not accepted.
@@ -94,6 +96,14 @@ codes! {
         TooManySubscriptions = 416 "too_many_subscriptions",
         /// The topic starts with `$` and is the broker's own.
         ReservedTopic = 417 "reserved_topic",
+        /// No stream keeps this topic, or no single stream everything that this pattern matches.
+        NoStream = 418 "no_stream",
+        /// The newest message of the topic is not the one that the publisher expected; the error tells which it is.
+        UnexpectedSequence = 419 "unexpected_sequence",
+        /// This request cannot start there.
+        InvalidStart = 420 "invalid_start",
+        /// The stream has as many topics as it may have, and this would be another one.
+        StreamFull = 421 "stream_full",
         /// The broker failed; the operator finds the reason in its log.
         Internal = 500 "internal",
     }
@@ -169,6 +179,40 @@ codes! {
     GapReason: u8 {
         /// The connection's outbox was full, and the oldest messages were dropped.
         Overflow = 1 "overflow",
+        /// They were older, or more, than the stream keeps.
+        Retention = 2 "retention",
+        /// An operator removed them from the stream.
+        Purge = 3 "purge",
+        /// The stream's store cannot read them any more.
+        Damage = 4 "damage",
+    }
+}
+
+codes! {
+    /// What a subscription that came back to a position is told.
+    Resumed: u8 {
+        /// All that it has not seen follows.
+        Continued = 1 "continued",
+        /// Something is lost, and a gap says what; all behind it follows.
+        AfterGap = 2 "after_gap",
+        /// Its position was in another epoch; what changed follows first.
+        OtherEpoch = 3 "other_epoch",
+    }
+}
+
+codes! {
+    /// Why another epoch counts in a stream.
+    EpochReason: u8 {
+        /// The stream was made, perhaps after one of its name was removed.
+        Created = 1 "created",
+        /// The stream is kept in memory, and the broker started.
+        Restarted = 2 "restarted",
+        /// A repair lost sequences that had been given out.
+        Repaired = 3 "repaired",
+        /// An operator asked for it, after a restore from a backup.
+        Renewed = 4 "renewed",
+        /// It is not another one, but the position was behind the stream's end: what was there is lost.
+        PositionAhead = 5 "position_ahead",
     }
 }
 

@@ -4,6 +4,8 @@
 use rmp::encode;
 use serde::Serialize;
 
+use crate::Headers;
+
 /// Appends a tuple of integers, strings and options as one array.
 pub(crate) fn control(out: &mut Vec<u8>, message: &impl Serialize) {
     let written = rmp_serde::encode::write(out, message);
@@ -11,18 +13,42 @@ pub(crate) fn control(out: &mut Vec<u8>, message: &impl Serialize) {
     debug_assert!(written.is_ok(), "a control message is a tuple of plain values");
 }
 
-/// An array being written. Writing into a `Vec` cannot fail, so the results of `rmp` carry nothing.
-pub(crate) struct Array<'v>(&'v mut Vec<u8>);
+/// How many fields an array has of which `always` are written, and of the optional ones behind them those up to the
+/// last that is given.
+pub(crate) fn field_count(always: u32, given: &[bool]) -> u32 {
+    let optional = given.iter().rposition(|is_given| *is_given).map_or(0, |last| last + 1);
+    always.saturating_add(u32::try_from(optional).unwrap_or(u32::MAX))
+}
+
+/// An array being written. Fields beyond its length are not: an encoder names all fields, and the length cuts the nils at
+/// the end. Writing into a `Vec` cannot fail, so the results of `rmp` carry nothing.
+pub(crate) struct Array<'v> {
+    out: &'v mut Vec<u8>,
+    left: u32,
+}
 
 impl<'v> Array<'v> {
     pub(crate) fn start(out: &'v mut Vec<u8>, fields: u32) -> Self {
         let _ = encode::write_array_len(out, fields);
-        Self(out)
+        Self { out, left: fields }
     }
 
-    pub(crate) fn int(&mut self, number: u64) -> &mut Self {
-        let _ = encode::write_uint(self.0, number);
+    fn field(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            write(self.out);
+        }
         self
+    }
+
+    pub(crate) fn int(&mut self, number: impl Into<u64>) -> &mut Self {
+        let number = number.into();
+        self.field(|out| drop(encode::write_uint(out, number)))
+    }
+
+    /// In nine bytes whatever the number is, so that it can be written over.
+    pub(crate) fn wide_int(&mut self, number: u64) -> &mut Self {
+        self.field(|out| drop(encode::write_u64(out, number)))
     }
 
     pub(crate) fn optional_int(&mut self, number: Option<u64>) -> &mut Self {
@@ -32,9 +58,13 @@ impl<'v> Array<'v> {
         }
     }
 
+    /// 1 for true, nil for false.
+    pub(crate) fn flag(&mut self, is_set: bool) -> &mut Self {
+        self.optional_int(is_set.then_some(1))
+    }
+
     pub(crate) fn str(&mut self, text: &str) -> &mut Self {
-        let _ = encode::write_str(self.0, text);
-        self
+        self.field(|out| drop(encode::write_str(out, text)))
     }
 
     pub(crate) fn optional_str(&mut self, text: Option<&str>) -> &mut Self {
@@ -45,18 +75,28 @@ impl<'v> Array<'v> {
     }
 
     pub(crate) fn bin(&mut self, bytes: &[u8]) -> &mut Self {
-        let _ = encode::write_bin(self.0, bytes);
-        self
+        self.field(|out| drop(encode::write_bin(out, bytes)))
     }
 
-    /// What is MessagePack already.
-    pub(crate) fn raw(&mut self, msgpack: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(msgpack);
-        self
+    /// They are MessagePack already; nil where there are none.
+    pub(crate) fn headers(&mut self, headers: Headers<'_>) -> &mut Self {
+        if headers.is_empty() { self.nil() } else { self.field(|out| out.extend_from_slice(headers.as_msgpack())) }
+    }
+
+    /// A value that `write` writes; nil where there is none.
+    pub(crate) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(T, &mut Vec<u8>)) -> &mut Self {
+        match value {
+            Some(value) => self.field(|out| write(value, out)),
+            None => self.nil(),
+        }
+    }
+
+    /// How many bytes there are, those before the array too.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
     }
 
     fn nil(&mut self) -> &mut Self {
-        let _ = encode::write_nil(self.0);
-        self
+        self.field(|out| drop(encode::write_nil(out)))
     }
 }

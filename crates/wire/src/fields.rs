@@ -3,7 +3,12 @@
 
 use rmp::{Marker, decode};
 
-use crate::{ErrorCode, Headers, Id, headers::HeadersError};
+use crate::{ErrorCode, Headers, Id, MAX_EPOCH_BYTES, MAX_MESSAGE_ID_BYTES, MAX_STREAM_BYTES, headers::HeadersError};
+
+pub(crate) const INTEGER: &str = "an integer from 0 to 2^53 - 1";
+pub(crate) const CODE: &str = "a code's number";
+const STREAM: &str = "a stream's name: 1 to 64 ASCII letters, digits, `-` and `_`";
+const EPOCH: &str = "an epoch as the broker told it: 1 to 64 printable ASCII characters without spaces";
 
 /// Why a field could not be read.
 #[derive(Debug)]
@@ -78,16 +83,43 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| wrong(field, allowed))
     }
 
+    /// Any integer of the protocol; required.
+    pub(crate) fn int(&mut self, field: &str) -> Result<u64, FieldError> {
+        self.optional_int(field, INTEGER)?.ok_or_else(|| missing(field, INTEGER))
+    }
+
+    pub(crate) fn int_or_0(&mut self, field: &str) -> Result<u64, FieldError> {
+        Ok(self.optional_int(field, INTEGER)?.unwrap_or_default())
+    }
+
+    /// A code's number; 0 where it is missing.
+    pub(crate) fn code<T: TryFrom<u64> + Default>(&mut self, field: &str) -> Result<T, FieldError> {
+        Ok(self.optional_int(field, CODE)?.unwrap_or_default())
+    }
+
+    /// Whether an integer is there that is not 0.
+    pub(crate) fn flag(&mut self, field: &str) -> Result<bool, FieldError> {
+        Ok(self.int_or_0(field)? != 0)
+    }
+
+    /// An integer that is not 0.
+    pub(crate) fn optional_positive(&mut self, field: &str) -> Result<Option<u64>, FieldError> {
+        let allowed = "an integer from 1 to 2^53 - 1";
+        match self.optional_int(field, allowed)? {
+            Some(0) => Err(wrong(field, allowed)),
+            number => Ok(number),
+        }
+    }
+
     pub(crate) fn optional_id(&mut self, field: &str) -> Result<Option<Id>, FieldError> {
-        let allowed = "an integer from 0 to 2^53 - 1";
-        match self.optional_int::<u64>(field, allowed)? {
+        match self.optional_int::<u64>(field, INTEGER)? {
             None => Ok(None),
-            Some(number) => Id::new(number).map(Some).ok_or_else(|| wrong(field, allowed)),
+            Some(number) => Id::new(number).map(Some).ok_or_else(|| wrong(field, INTEGER)),
         }
     }
 
     pub(crate) fn id(&mut self, field: &str) -> Result<Id, FieldError> {
-        self.optional_id(field)?.ok_or_else(|| missing(field, "an integer from 0 to 2^53 - 1"))
+        self.optional_id(field)?.ok_or_else(|| missing(field, INTEGER))
     }
 
     pub(crate) fn optional_str(&mut self, field: &str) -> Result<Option<&'a str>, FieldError> {
@@ -101,6 +133,46 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn str(&mut self, field: &str) -> Result<&'a str, FieldError> {
         self.optional_str(field)?.ok_or_else(|| missing(field, "a string"))
+    }
+
+    /// A text that publishers choose, and by which a stream knows a publication again.
+    pub(crate) fn optional_message_id(&mut self) -> Result<Option<&'a str>, FieldError> {
+        self.optional_str_where("message_id", "a string of 1 to 128 bytes", |text| {
+            (1..=MAX_MESSAGE_ID_BYTES).contains(&text.len())
+        })
+    }
+
+    pub(crate) fn optional_stream(&mut self) -> Result<Option<&'a str>, FieldError> {
+        self.optional_str_where("stream", STREAM, |name| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            (1..=MAX_STREAM_BYTES).contains(&name.len()) && name.bytes().all(allowed)
+        })
+    }
+
+    pub(crate) fn stream(&mut self) -> Result<&'a str, FieldError> {
+        self.optional_stream()?.ok_or_else(|| missing("stream", STREAM))
+    }
+
+    pub(crate) fn optional_epoch(&mut self) -> Result<Option<&'a str>, FieldError> {
+        self.optional_str_where("epoch", EPOCH, |text| {
+            (1..=MAX_EPOCH_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        })
+    }
+
+    pub(crate) fn epoch(&mut self) -> Result<&'a str, FieldError> {
+        self.optional_epoch()?.ok_or_else(|| missing("epoch", EPOCH))
+    }
+
+    fn optional_str_where(
+        &mut self,
+        field: &str,
+        allowed: &str,
+        is_allowed: impl FnOnce(&str) -> bool,
+    ) -> Result<Option<&'a str>, FieldError> {
+        match self.optional_str(field)? {
+            Some(text) if !is_allowed(text) => Err(wrong(field, allowed)),
+            text => Ok(text),
+        }
     }
 
     /// The bytes, empty where the field is missing. They are not copied.
@@ -126,14 +198,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Whether the next field is there and not nil; its value is passed over whatever it is.
-    pub(crate) fn is_given(&mut self) -> bool {
+    /// The fields of an array within the message.
+    pub(crate) fn optional_array(&mut self, field: &str) -> Result<Option<Self>, FieldError> {
         if !self.present() {
-            return false;
+            return Ok(None);
         }
-        let length = crate::scan::value_len(self.rest).unwrap_or(self.rest.len());
-        self.rest = self.rest.get(length..).unwrap_or_default();
-        true
+        let length = crate::scan::value_len(self.rest).map_err(|_| wrong(field, "an array"))?;
+        let array = self.rest.split_off(..length).and_then(Self::of_array);
+        array.map(Some).ok_or_else(|| wrong(field, "an array"))
     }
 
     fn take(&mut self, length: u32) -> Option<&'a [u8]> {

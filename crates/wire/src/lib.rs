@@ -13,21 +13,26 @@ pub mod broker_message;
 pub mod client_message;
 pub mod code;
 pub mod decode;
+pub mod delivery;
 pub mod encode;
 mod fields;
 pub mod headers;
 pub mod id;
 pub mod pattern;
 mod scan;
+pub mod start;
+pub mod stream_message;
 pub mod topic;
 
 pub use broker_message::BrokerMessage;
 pub use client_message::ClientMessage;
-pub use code::{CloseCode, ErrorCode, GapReason, NoticeKind, Overflow};
+pub use code::{CloseCode, EpochReason, ErrorCode, GapReason, NoticeKind, Overflow, Resumed};
 pub use decode::{DecodeError, Malformed, Refused};
+pub use delivery::{PatchError, patch_delivery};
 pub use headers::Headers;
 pub use id::Id;
 pub use pattern::{Pattern, PatternBuf};
+pub use start::Start;
 pub use topic::{Topic, TopicBuf};
 
 /// The WebSocket subprotocol that both sides name during the upgrade.
@@ -35,3 +40,12 @@ pub const SUBPROTOCOL: &str = "carillon.v1";
 
 /// How deep arrays and maps may nest in one message, the message's own array being 1.
 pub const MAX_DEPTH: usize = 8;
+
+/// The most bytes of a publication's message id; it has one at least.
+pub const MAX_MESSAGE_ID_BYTES: usize = 128;
+
+/// The most bytes of a stream's name: ASCII letters, digits, `-` and `_`, at least one.
+pub const MAX_STREAM_BYTES: usize = 64;
+
+/// The most bytes of an epoch: printable ASCII characters without spaces, at least one.
+pub const MAX_EPOCH_BYTES: usize = 64;

@@ -1,4 +1,4 @@
-//! What decoding allocates: nothing for what is valid, and never by a length that the peer declared.
+//! What decoding and encoding allocate: nothing for what is valid, and never by a length that the peer declared.
 
 #![allow(clippy::indexing_slicing, reason = "a test that indexes beyond the end fails, as it shall")]
 
@@ -23,6 +23,19 @@ fn valid_messages_decode_without_an_allocation() {
         for vector in vectors("broker_messages.json", list) {
             let bytes = bytes(&vector);
             let used = measure(|| assert!(broker_messages(&bytes).all(|found| found.is_ok())));
+            assert_eq!(used.count_total, 0, "{}", vector["name"]);
+        }
+    }
+}
+
+#[test]
+fn messages_are_encoded_without_an_allocation_where_there_is_room() {
+    let mut out = Vec::with_capacity(1_024);
+    for vector in vectors("broker_messages.json", "canonical") {
+        let bytes = bytes(&vector);
+        for message in broker_messages(&bytes).map(|found| found.expect("a valid one")) {
+            out.clear();
+            let used = measure(|| message.encode(&mut out));
             assert_eq!(used.count_total, 0, "{}", vector["name"]);
         }
     }

@@ -9,15 +9,40 @@ mod generate;
 use carillon_wire::{
     BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, MAX_DEPTH, Malformed, client_message as client,
     decode::{broker_messages, client_messages},
+    delivery::{Delivery, InStream, patch_delivery},
     headers::HeadersBuf,
 };
-use generate::{any_bytes, encoded, ids, parts};
+use generate::{any_bytes, encoded, ids, integers, parts};
 use proptest::{collection::vec, prelude::*};
 
 /// Tells whether `part` lies inside `whole` in memory; an empty slice may point anywhere.
 fn is_slice_of(part: &[u8], whole: &[u8]) -> bool {
     let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
     part.is_empty() || (whole.start <= part.start && part.end <= whole.end)
+}
+
+/// The messages back to back, and where each ends.
+fn batch<M>(messages: &[M], encode: impl Fn(&M, &mut Vec<u8>)) -> (Vec<u8>, Vec<usize>) {
+    let mut batch = Vec::new();
+    let mut encode_one = |message| {
+        encode(message, &mut batch);
+        batch.len()
+    };
+    let ends = messages.iter().map(&mut encode_one).collect();
+    (batch, ends)
+}
+
+/// What is found in a batch of which only the bytes before `cut` are there.
+fn what_a_cut_leaves<M: Copy>(messages: &[M], ends: &[usize], cut: usize) -> Vec<Result<M, DecodeError>> {
+    let whole = ends.iter().filter(|end| **end <= cut).count();
+    let mut left: Vec<_> = messages[..whole].iter().copied().map(Ok).collect();
+    match cut {
+        0 => left.push(Err(DecodeError::Malformed(Malformed::Empty))),
+        // A cut between two messages leaves nothing over.
+        _ if ends.contains(&cut) => {}
+        _ => left.push(Err(DecodeError::Malformed(Malformed::Truncated))),
+    }
+    left
 }
 
 proptest! {
@@ -50,24 +75,67 @@ proptest! {
     #[test]
     fn what_stands_before_a_cut_message_holds(parts in parts(), at in any::<prop::sample::Index>()) {
         let messages = parts.client_messages();
-        let mut batch = Vec::new();
-        let ends: Vec<_> = messages.iter().map(|message| { message.encode(&mut batch); batch.len() }).collect();
+        let (batch, ends) = batch(&messages, ClientMessage::encode);
         let cut = at.index(batch.len());
-        let whole = ends.iter().filter(|end| **end <= cut).count();
         let found: Vec<_> = client_messages(&batch[..cut]).collect();
-        let (held, after) = found.split_at(whole);
-        prop_assert_eq!(held, messages[..whole].iter().copied().map(Ok).collect::<Vec<_>>());
-        // A cut between two messages leaves nothing over, unless there is nothing at all.
-        let expected = match cut {
-            0 => vec![Err(DecodeError::Malformed(Malformed::Empty))],
-            _ if ends.contains(&cut) => vec![],
-            _ => vec![Err(DecodeError::Malformed(Malformed::Truncated))],
-        };
-        prop_assert_eq!(after, expected);
+        prop_assert_eq!(found, what_a_cut_leaves(&messages, &ends, cut));
+
+        let messages = parts.broker_messages();
+        let (batch, ends) = self::batch(&messages, BrokerMessage::encode);
+        let cut = at.index(batch.len());
+        let found: Vec<_> = broker_messages(&batch[..cut]).collect();
+        prop_assert_eq!(found, what_a_cut_leaves(&messages, &ends, cut));
     }
 
     #[test]
-    fn a_refused_message_stops_none_behind_it(parts in parts(), op in 12..64_u8, id in ids()) {
+    fn a_patched_delivery_is_the_one_with_that_time_and_sequence(
+        parts in parts(), before in vec(any::<u8>(), 0..20), time_us in integers(), sequence in integers(),
+    ) {
+        let delivery = parts.delivery_in_stream();
+        let mut bytes = before.clone();
+        let time_at = delivery.encode_in_stream(&mut bytes);
+        patch_delivery(&mut bytes[before.len()..], time_at, time_us, sequence).unwrap();
+        let in_stream = delivery.in_stream.map(|place| InStream { sequence, ..place });
+        let expected = BrokerMessage::Delivery(Delivery { time_us, in_stream, ..delivery });
+        prop_assert_eq!(broker_messages(&bytes[before.len()..]).collect::<Vec<_>>(), [Ok(expected)]);
+        prop_assert_eq!(&bytes[before.len()..], encoded(|out| expected.encode(out)));
+        prop_assert_eq!(&bytes[..before.len()], before);
+    }
+
+    #[test]
+    fn what_is_no_delivery_in_a_stream_is_not_patched(
+        mut bytes in prop_oneof![any_bytes(), vec(prop_oneof![Just(0xcf), any::<u8>()], 0..30)],
+        time_at in prop_oneof![0..40_usize, any::<usize>()],
+    ) {
+        let before = bytes.clone();
+        let has_room = time_at
+            .checked_add(8 + 1 + 8)
+            .is_some_and(|end| time_at > 0 && end <= before.len());
+        let is_patchable = has_room && before[time_at - 1] == 0xcf && before[before.len() - 9] == 0xcf;
+        prop_assert_eq!(patch_delivery(&mut bytes, time_at, 0, 0).is_ok(), is_patchable);
+        if !is_patchable {
+            prop_assert_eq!(bytes, before);
+        }
+    }
+
+    #[test]
+    fn a_message_cut_or_changed_anywhere_ends_in_no_panic(
+        parts in parts(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let of_clients = parts.client_messages().into_iter().map(|message| encoded(|out| message.encode(out)));
+        let of_brokers = parts.broker_messages().into_iter().map(|message| encoded(|out| message.encode(out)));
+        for mut bytes in of_clients.chain(of_brokers) {
+            let at = at.index(bytes.len());
+            prop_assert!(client_messages(&bytes[..at]).all(|found| found.is_err()));
+            prop_assert!(broker_messages(&bytes[..at]).all(|found| found.is_err()));
+            bytes[at] = byte;
+            prop_assert!(client_messages(&bytes).count() > 0);
+            prop_assert!(broker_messages(&bytes).count() > 0);
+        }
+    }
+
+    #[test]
+    fn a_refused_message_stops_none_behind_it(parts in parts(), op in 9..64_u8, id in ids()) {
         let messages = parts.client_messages();
         let refused = encoded(|out| {
             drop(rmp::encode::write_array_len(out, 2));

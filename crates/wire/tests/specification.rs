@@ -8,8 +8,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_wire::{
-    CloseCode, ErrorCode, GapReason, MAX_DEPTH, NoticeKind, Overflow, SUBPROTOCOL, broker_message as broker,
-    client_message as client,
+    CloseCode, EpochReason, ErrorCode, GapReason, MAX_DEPTH, MAX_EPOCH_BYTES, MAX_MESSAGE_ID_BYTES, MAX_STREAM_BYTES,
+    NoticeKind, Overflow, Resumed, SUBPROTOCOL, broker_message as broker, client_message as client,
     code::Return,
     topic::{MAX_BYTES, MAX_TOKENS},
 };
@@ -71,8 +71,8 @@ fn message_examples_are_vectors_of_every_op() {
         assert_eq!(Some(&example.bytes), vector.map(|(_, bytes)| bytes), "{side} {name}");
         ops.insert(example.bytes[1]);
     }
-    let of_clients = client::CONNECT..=client::REFRESH;
-    let of_brokers = (broker::WELCOME..=broker::HEARTBEAT).chain(broker::CLOSING..=broker::ENDED);
+    let of_clients = client::CONNECT..=client::HISTORY;
+    let of_brokers = broker::WELCOME..=broker::PAGE;
     assert_eq!(ops, of_clients.chain(of_brokers).collect());
 }
 
@@ -115,7 +115,7 @@ fn frame_examples_carry_vectors() {
 
 #[test]
 fn every_error_code_stands_in_the_table_with_its_name() {
-    let rows = numbered_rows("## 10. Error codes");
+    let rows = numbered_rows("## 11. Error codes");
     let named: BTreeMap<_, _> = rows.iter().map(|(number, row)| (*number, row[1].as_str())).collect();
     assert_eq!(named, ErrorCode::ALL.iter().map(|code| (code.number(), code.name())).collect());
 }
@@ -139,6 +139,11 @@ fn every_close_code_stands_in_the_table_with_what_a_client_does() {
     }
 }
 
+/// Codes as a row of a table lists them.
+fn listed<C: Copy>(codes: &[C], number: fn(C) -> u8, name: fn(C) -> &'static str) -> String {
+    codes.iter().map(|code| format!("{} `{}`", number(*code), name(*code))).collect::<Vec<_>>().join(", ")
+}
+
 #[test]
 fn constants_are_those_of_the_specification() {
     let specification = read("PROTOCOL.md");
@@ -155,10 +160,37 @@ fn constants_are_those_of_the_specification() {
             NoticeKind::CredentialsExpire.name()
         ),
         format!("{} `{}`: this client", GapReason::Overflow.number(), GapReason::Overflow.name()),
+        format!("Of a stream: {}. Another", listed(&GapReason::ALL[1..], GapReason::number, GapReason::name)),
+        format!("| {}. Another", listed(EpochReason::ALL, EpochReason::number, EpochReason::name)),
+        format!("| OK resumed | from {} |", Resumed::ALL.len() + 1),
+        format!("| GAP reason | from {} |", GapReason::ALL.len() + 1),
+        format!("| EPOCH reason | from {} |", EpochReason::ALL.len() + 1),
+        format!("| message id | {MAX_MESSAGE_ID_BYTES} bytes, always |"),
+        format!("| name of a stream, epoch | {MAX_STREAM_BYTES} bytes each, always |"),
+        format!("1 to {MAX_STREAM_BYTES} ASCII letters, digits, `-` and `_` |"),
+        format!("1 to {MAX_EPOCH_BYTES} printable ASCII characters, no space"),
     ] {
         assert!(specification.contains(&expected), "PROTOCOL.md does not say: {expected}");
     }
-    for (name, op) in [("CONNECT", client::CONNECT), ("PING", client::PING), ("CLOSING", broker::CLOSING)] {
+    for reason in EpochReason::ALL {
+        let expected = format!("\n| {} {} | ", reason.number(), reason.name());
+        assert!(specification.contains(&expected), "PROTOCOL.md does not say what is so after {reason}");
+    }
+    for resumed in Resumed::ALL {
+        let expected = format!("{} `{}`", resumed.number(), resumed.name());
+        assert!(specification.contains(&expected), "PROTOCOL.md does not say: {expected}");
+    }
+    for (name, op) in [
+        ("CONNECT", client::CONNECT),
+        ("PING", client::PING),
+        ("HISTORY", client::HISTORY),
+        ("MARKER", broker::MARKER),
+        ("LIVE", broker::LIVE),
+        ("POSITION", broker::POSITION),
+        ("CLOSING", broker::CLOSING),
+        ("EPOCH", broker::EPOCH),
+        ("PAGE", broker::PAGE),
+    ] {
         assert!(specification.contains(&format!("\n### {name}, op {op}\n")), "{name} {op}");
     }
 }

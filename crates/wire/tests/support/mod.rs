@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use carillon_wire::{
-    BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, Id, Malformed, broker_message as broker,
-    client_message as client,
+    BrokerMessage, ClientMessage, DecodeError, ErrorCode, Headers, Id, Malformed, Resumed, Start,
+    broker_message as broker, client_message as client, start::HistoryStart,
 };
 use serde_json::{Value, json};
 
@@ -56,12 +56,19 @@ pub(crate) fn client_json(message: &ClientMessage<'_>) -> Value {
         ClientMessage::Connect(client::Connect { id, token, client, headers }) => {
             json!({"type": "connect", "id": id.get(), "token": token, "client": client, "headers": pairs(*headers)})
         }
-        ClientMessage::Publish(client::Publish { id, topic, payload, headers }) => json!({
-            "type": "publish", "id": id.map(Id::get), "topic": topic.as_str(), "payload_hex": to_hex(payload),
-            "headers": pairs(*headers),
-        }),
-        ClientMessage::Subscribe(client::Subscribe { id, pattern, overflow }) => json!({
+        ClientMessage::Publish(client::Publish { id, topic, payload, headers, message_id, expected_sequence }) => {
+            json!({
+                "type": "publish", "id": id.map(Id::get), "topic": topic.as_str(), "payload_hex": to_hex(payload),
+                "headers": pairs(*headers), "message_id": message_id, "expected_sequence": expected_sequence,
+            })
+        }
+        ClientMessage::Subscribe(client::Subscribe { id, pattern, overflow, start }) => json!({
             "type": "subscribe", "id": id.get(), "pattern": pattern.as_str(), "overflow": overflow.number(),
+            "start": start.map(start_json),
+        }),
+        ClientMessage::History(client::History { id, pattern, start, max_messages, through }) => json!({
+            "type": "history", "id": id.get(), "pattern": pattern.as_str(), "start": history_start_json(*start),
+            "max_messages": max_messages, "through": through,
         }),
         ClientMessage::Unsubscribe(client::Unsubscribe { id, subscription }) => {
             json!({"type": "unsubscribe", "id": id.get(), "subscription": subscription.get()})
@@ -75,6 +82,26 @@ pub(crate) fn client_json(message: &ClientMessage<'_>) -> Value {
     }
 }
 
+fn start_json(start: Start<'_>) -> Value {
+    match start {
+        Start::Now => json!({"kind": "now"}),
+        Start::LastByTopic => json!({"kind": "last_by_topic"}),
+        Start::Newest(n) => json!({"kind": "newest", "n": n}),
+        Start::Behind { epoch, sequence } => json!({"kind": "behind", "epoch": epoch, "sequence": sequence}),
+        Start::Time(time_us) => json!({"kind": "time", "time_us": time_us}),
+        Start::Beginning => json!({"kind": "beginning"}),
+    }
+}
+
+fn history_start_json(start: HistoryStart<'_>) -> Value {
+    match start {
+        HistoryStart::At(start) => start_json(start),
+        HistoryStart::LastByTopic { epoch, as_of, after } => {
+            json!({"kind": "last_by_topic", "epoch": epoch, "as_of": as_of, "sequence": after})
+        }
+    }
+}
+
 /// A broker's message in the vectors' JSON form.
 pub(crate) fn broker_json(message: &BrokerMessage<'_>) -> Value {
     match message {
@@ -84,17 +111,36 @@ pub(crate) fn broker_json(message: &BrokerMessage<'_>) -> Value {
             "max_subscriptions": welcome.max_subscriptions, "max_wildcards": welcome.max_wildcards,
             "heartbeat_ms": welcome.heartbeat_ms,
         }),
-        BrokerMessage::Ok(id) => json!({"type": "ok", "id": id.get()}),
-        BrokerMessage::Error(broker::ErrorReply { id, code, message, retry_after_ms }) => json!({
+        BrokerMessage::Ok(ok) => json!({
+            "type": "ok", "id": ok.id.get(), "stream": ok.stream, "sequence": ok.sequence, "epoch": ok.epoch,
+            "duplicate": ok.is_duplicate, "resumed": ok.resumed.map(Resumed::number),
+        }),
+        BrokerMessage::Error(broker::ErrorReply { id, code, message, retry_after_ms, last_sequence }) => json!({
             "type": "error", "id": id.map(Id::get), "code": code.number(), "message": message,
-            "retry_after_ms": retry_after_ms,
+            "retry_after_ms": retry_after_ms, "last_sequence": last_sequence,
         }),
-        BrokerMessage::Delivery(broker::Delivery { topic, payload, time_us, headers }) => json!({
+        BrokerMessage::Delivery(broker::Delivery { topic, payload, time_us, headers, in_stream }) => json!({
             "type": "delivery", "topic": topic.as_str(), "payload_hex": to_hex(payload), "time_us": time_us,
-            "headers": pairs(*headers),
+            "headers": pairs(*headers), "stream": in_stream.map(|place| place.stream),
+            "sequence": in_stream.map(|place| place.sequence),
         }),
-        BrokerMessage::Gap(broker::Gap { subscription, reason, count }) => json!({
+        BrokerMessage::Gap(broker::Gap { subscription, reason, count, range }) => json!({
             "type": "gap", "subscription": subscription.get(), "reason": reason.number(), "count": count,
+            "first": range.map(|range| range.first), "last": range.map(|range| range.last),
+            "stream": range.map(|range| range.stream),
+        }),
+        BrokerMessage::Marker(broker::Marker { subscription, stream, count }) => {
+            json!({"type": "marker", "subscription": subscription.get(), "stream": stream, "count": count})
+        }
+        BrokerMessage::Live(position) => position_json("live", position),
+        BrokerMessage::Position(position) => position_json("position", position),
+        BrokerMessage::EpochChanged(broker::EpochChanged { subscription, stream, epoch, reason, from }) => json!({
+            "type": "epoch", "subscription": subscription.get(), "stream": stream, "epoch": epoch,
+            "reason": reason.number(), "from": from,
+        }),
+        BrokerMessage::Page(broker::Page { id, stream, epoch, count, sequence, is_end, as_of, gaps }) => json!({
+            "type": "page", "id": id.get(), "stream": stream, "epoch": epoch, "count": count, "sequence": sequence,
+            "is_end": is_end, "as_of": as_of, "gaps": gaps,
         }),
         BrokerMessage::Heartbeat(number) => json!({"type": "heartbeat", "number": number.get()}),
         BrokerMessage::Closing(broker::Closing { code, reason, retry_after_ms }) => json!({
@@ -108,6 +154,13 @@ pub(crate) fn broker_json(message: &BrokerMessage<'_>) -> Value {
         }),
         other => panic!("the vectors have no form for {other:?}"),
     }
+}
+
+fn position_json(kind: &str, position: &broker::Position<'_>) -> Value {
+    json!({
+        "type": kind, "subscription": position.subscription.get(), "stream": position.stream, "epoch": position.epoch,
+        "sequence": position.sequence,
+    })
 }
 
 fn pairs(headers: Headers<'_>) -> Vec<(&str, &str)> {
