@@ -1,9 +1,10 @@
 //! All connections of a shard, and what is counted over them.
 
-use std::rc::Rc;
+use std::{ops::Deref, rc::Rc};
 
 use crate::{
-    arena::Arena, connection::Connection, encoded::Encoded, limits::Limits, router::Published, subscribers::Subscriber,
+    arena::Arena, connection::Connection, encoded::Encoded, limits::Limits, losses::Losses, router::Published,
+    streams::StreamSequence, subscribers::Subscriber,
 };
 
 /// Names a connection of one router. A key whose connection has ended names none, even when its index is used again.
@@ -17,6 +18,17 @@ impl ConnectionKey {
     /// A small number that no other live connection of the router has, for tables beside it.
     pub const fn index(self) -> usize {
         self.index as usize
+    }
+
+    /// The key as a number, for a way through others who have no use for it.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The key whose [`Self::to_bits`] this is. Of any other number, a key that names no connection, or some.
+    #[expect(clippy::cast_possible_truncation, reason = "each half is 32 bits")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
     }
 
     /// The connection's name in the table.
@@ -34,26 +46,9 @@ pub struct Counts {
     pub outbox_bytes: u64,
     /// Messages that wait in all outboxes, a message once for each connection.
     pub outbox_messages: u64,
-    /// Memory that all messages take which wait or are on their way out, each once, and their places in the outboxes.
+    /// Memory that all messages take which wait or are on their way out, each once, and their places in the outboxes;
+    /// and that of the asides that wait, as if nobody shared their bodies.
     pub memory_bytes: u64,
-}
-
-/// What was lost, for counters; a message once for each connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Messages dropped by the policy `drop_oldest`.
-    pub drop_oldest: u64,
-    /// Messages that waited for a connection, or were about to, when it was given up.
-    pub slow_consumer: u64,
-    /// Gaps begun because of the former.
-    pub gaps: u64,
-}
-
-impl Dropped {
-    /// Messages lost, whatever the reason.
-    pub const fn messages(&self) -> u64 {
-        self.drop_oldest + self.slow_consumer
-    }
 }
 
 /// What the shard has to learn of after a change.
@@ -61,7 +56,7 @@ impl Dropped {
 pub(crate) struct Effects {
     pub(crate) ready: Vec<ConnectionKey>,
     pub(crate) counts: Counts,
-    pub(crate) dropped: Dropped,
+    pub(crate) losses: Losses,
 }
 
 impl Effects {
@@ -70,10 +65,11 @@ impl Effects {
         &mut self,
         key: ConnectionKey,
         connection: &mut Connection,
-        change: impl FnOnce(&mut Connection, &mut Dropped) -> R,
+        change: impl FnOnce(&mut Connection, &mut Losses) -> R,
     ) -> R {
         let before = connection.waiting();
-        let result = change(connection, &mut self.dropped);
+        self.losses.connection = key;
+        let result = change(connection, &mut self.losses);
         let after = connection.waiting();
         let counts = &mut self.counts;
         counts.outbox_bytes = counts.outbox_bytes + after.bytes as u64 - before.bytes as u64;
@@ -122,6 +118,7 @@ impl Connections {
         let waiting = removed.waiting();
         self.effects.counts.outbox_bytes -= waiting.bytes as u64;
         self.effects.counts.outbox_messages -= waiting.messages as u64;
+        self.effects.losses.forget_fallen(|fallen| fallen.connection == key);
         Some(removed)
     }
 
@@ -144,12 +141,56 @@ impl Connections {
         }
         let key = ConnectionKey { index: subscriber.connection, generation: connection.generation };
         published.connections += u32::from(!connection.has_seen(message));
-        effects.of(key, connection, |connection, dropped| connection.offer(message, subscriber, limits, dropped));
+        effects.of(key, connection, |connection, losses| connection.offer(message, subscriber, limits, losses));
         if connection.is_overflowed {
             published.overflowed += 1;
             effects.ready.push(key);
             overflowed.push(key);
         }
+    }
+
+    /// Gives a message of a stream to one subscription, if it is not held.
+    pub(crate) fn deliver_in_stream(
+        &mut self,
+        subscriber: Subscriber,
+        at: StreamSequence,
+        message: &impl Deref<Target = Rc<Encoded>>,
+        published: &mut Published,
+    ) {
+        let Self { limits, by_index, effects, .. } = self;
+        let Some(connection) = by_index.get_mut(subscriber.connection) else {
+            debug_assert!(false, "a connection leaves the table before it is removed");
+            return;
+        };
+        if connection.is_held(subscriber.slot(), at.stream) {
+            return;
+        }
+        let key = ConnectionKey { index: subscriber.connection, generation: connection.generation };
+        published.connections += u32::from(!connection.has_seen(message));
+        effects.of(key, connection, |connection, losses| {
+            connection.offer_in_stream(message, at, subscriber.slot(), limits, losses);
+        });
+    }
+
+    /// Drops what waits of a stream; who it was for falls behind.
+    pub(crate) fn drop_stream(&mut self, stream: u32) {
+        let Self { by_index, effects, .. } = self;
+        for index in 0..by_index.end() {
+            let Some(connection) = by_index.get_mut(index) else { continue };
+            let key = ConnectionKey { index, generation: connection.generation };
+            effects.of(key, connection, |connection, losses| connection.drop_stream(stream, losses));
+        }
+    }
+
+    /// A subscription that is not held for the stream falls behind, as if this message were the first that is missing.
+    pub(crate) fn fall_behind(&mut self, subscriber: Subscriber, missing: StreamSequence) {
+        let Self { by_index, effects, .. } = self;
+        let Some(connection) = by_index.get_mut(subscriber.connection) else { return };
+        if connection.is_held(subscriber.slot(), missing.stream) {
+            return;
+        }
+        let key = ConnectionKey { index: subscriber.connection, generation: connection.generation };
+        effects.of(key, connection, |connection, losses| connection.fall_behind(subscriber.slot(), missing, losses));
     }
 
     /// Lets no connection keep more than so many bytes of memory for messages.
@@ -161,7 +202,7 @@ impl Connections {
                 continue;
             }
             let key = ConnectionKey { index, generation: connection.generation };
-            effects.of(key, connection, |connection, dropped| connection.shrink(max_bytes, dropped));
+            effects.of(key, connection, |connection, losses| connection.shrink(max_bytes, losses));
             if connection.is_overflowed {
                 effects.ready.push(key);
                 overflowed.push(key);

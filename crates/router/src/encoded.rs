@@ -10,16 +10,38 @@ pub struct Encoded {
     seq: u64,
     accepted_nanos: Option<u64>,
     bytes: Box<[u8]>,
-    memory: Memory,
+    _counted: Counted,
 }
 
-/// The memory of all messages of a router that are still needed, each counted once however many connections share it.
+/// The memory of all messages of a router that are still needed, each counted once however many connections share it,
+/// and of all asides that wait.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Rc<Cell<u64>>);
 
 impl Memory {
     pub(crate) fn bytes(&self) -> u64 {
         self.0.get()
+    }
+
+    /// Counts something of so many bytes, and its overhead, until what is returned is dropped.
+    pub(crate) fn count(&self, bytes: usize) -> Counted {
+        let bytes = (bytes + OVERHEAD_BYTES) as u64;
+        self.0.set(self.0.get() + bytes);
+        Counted { bytes, memory: self.clone() }
+    }
+}
+
+/// A part of the memory.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    bytes: u64,
+    memory: Memory,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Memory(bytes) = &self.memory;
+        bytes.set(bytes.get() - self.bytes);
     }
 }
 
@@ -33,13 +55,7 @@ impl Encoded {
     }
 
     fn new(seq: u64, accepted_nanos: Option<u64>, bytes: Box<[u8]>, memory: &Memory) -> Self {
-        let message = Self { seq, accepted_nanos, bytes, memory: memory.clone() };
-        memory.0.set(memory.0.get() + message.memory_bytes());
-        message
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        (self.bytes.len() + OVERHEAD_BYTES) as u64
+        Self { seq, accepted_nanos, _counted: memory.count(bytes.len()), bytes }
     }
 
     /// Its place in the order of the shard: what was published later has a larger number. The first is 1.
@@ -55,13 +71,6 @@ impl Encoded {
     /// What is to be sent.
     pub const fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for Encoded {
-    fn drop(&mut self) {
-        let Memory(bytes) = &self.memory;
-        bytes.set(bytes.get() - self.memory_bytes());
     }
 }
 

@@ -51,6 +51,13 @@ impl Exact {
         self.topics.get(index).map(|entry| &*entry.name)
     }
 
+    /// Shows each topic with its subscribers.
+    pub(crate) fn for_each_topic(&self, mut show: impl FnMut(&str, &[Subscriber])) {
+        for (_, entry) in self.topics.iter() {
+            show(&entry.name, entry.subscribers.as_slice());
+        }
+    }
+
     /// The subscribers at a place.
     pub(crate) fn list(&self, index: u32) -> &[Subscriber] {
         self.topics.get(index).map_or(&[], |entry| entry.subscribers.as_slice())

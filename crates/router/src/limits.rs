@@ -12,8 +12,10 @@ pub struct Limits {
     /// `*` tokens in one pattern. More are refused: the cost of a match grows with them, see the [crate](crate) page.
     pub max_wildcards: usize,
     /// Bytes that may wait for one connection, with 16 bytes for each match counted in. A message that is larger by
-    /// itself is treated as one that finds no room, so this is to be at least the largest delivery and 16 bytes.
+    /// itself is treated as one that finds no room, so this is to be at least the largest delivery and 16 bytes. Asides
+    /// count against the room of messages of streams alone.
     pub outbox_bytes: usize,
-    /// Messages that may wait for one connection; at least 1. Replies and gaps are not counted.
+    /// Messages that may wait for one connection, those of streams included; at least 1. Replies, gaps and asides are
+    /// not counted.
     pub outbox_messages: usize,
 }

@@ -2,61 +2,39 @@
 //!
 //! ```text
 //!              ┌─ kept:      messages for at least one `close` subscription, replies to unsubscribe ──┐
-//! publish ────▶│                                                                                      ├─▶ by seq
-//!              └─ droppable: messages for `drop_oldest` subscriptions only ──▶ dropped ──▶ gaps ──────┘
+//! publish ────▶│                                                                                      │
+//!              └─ droppable: messages for `drop_oldest` subscriptions only ──▶ dropped ──▶ gaps ──────┤
+//! publish in ──── messages of streams ──▶ all dropped at once ──▶ subscriptions that fall behind      ├─▶ by seq
+//! a stream                                                                                            │
+//! push aside ──── asides ─────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Each lane is in the order of the shard's sequence numbers, and draining takes the lowest of the three fronts.
-//! Dropping takes the oldest droppable message, so all that were dropped and not yet told are older than those that
-//! wait there: gaps are made in order, and only a kept message can stand between two losses of the same subscription.
+//! Each lane is in the order of the shard's sequence numbers, and draining takes the lowest of the fronts. Dropping
+//! takes the oldest droppable message, so all that were dropped and not yet told are older than those that wait there:
+//! gaps are made in order. What waits of streams is dropped before them. So only a kept message can stand between two
+//! losses of the same subscription; or an aside, which says nothing about messages of no stream and splits no gap.
+
+mod in_streams;
 
 use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
-    connections::Dropped,
-    encoded::{Encoded, OVERHEAD_BYTES},
+    encoded::Encoded,
     gaps::{Gap, Gaps},
     limits::Limits,
+    losses::Losses,
+    stream_lane::StreamLane,
+    streams::Aside,
     subscribers::{Policy, Subscriber},
     subscriptions::Subscriptions,
+    waiting::{MATCH_BYTES, Waiting},
 };
 
 /// The most bytes of a gap on the wire: array head, op, subscription, reason, count.
 pub const MAX_GAP_BYTES: usize = 1 + 1 + 9 + 2 + 9;
 
-/// What a match counts for beside the message, and the gap that it may become.
-const MATCH_BYTES: usize = 16;
-const _: () = assert!(size_of::<Gap>() == MATCH_BYTES);
-
-/// What a message takes in the outbox of each connection that it waits for.
-pub(crate) const ENTRY_BYTES: usize = 24;
-
 /// An empty queue keeps the memory of so many entries, and no more.
 const KEPT_CAPACITY: usize = 16;
-
-/// How much waits for a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Bytes of messages, replies, matches and gaps, as [`Limits::outbox_bytes`] counts them.
-    pub bytes: usize,
-    /// Messages, without replies and gaps.
-    pub messages: usize,
-}
-
-/// Memory that a message takes beside its bytes in an outbox that has it alone: itself, and its entry.
-const MESSAGE_OVERHEAD_BYTES: usize = OVERHEAD_BYTES + ENTRY_BYTES;
-
-impl Waiting {
-    /// Memory that this takes where no other connection shares its messages.
-    pub const fn memory_bytes(&self) -> usize {
-        self.bytes + self.messages * MESSAGE_OVERHEAD_BYTES
-    }
-
-    /// Whether nothing waits at all: everything that does has its bytes.
-    pub const fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-}
 
 /// What waits for one connection.
 #[derive(Debug, Default)]
@@ -66,6 +44,7 @@ pub(crate) struct Outbox {
     /// Slots of the subscriptions that the droppable messages are for, message by message.
     matches: VecDeque<u32>,
     gaps: Gaps,
+    streams: Option<Box<StreamLane>>,
     waiting: Waiting,
     /// The last message that was offered, so that each is taken once.
     newest_seq: u64,
@@ -95,6 +74,7 @@ enum Fate {
     #[default]
     Kept,
     Droppable,
+    InStream,
     Dropped,
 }
 
@@ -104,6 +84,7 @@ pub(crate) enum Taken {
     Message(Rc<Encoded>),
     Reply { message: Rc<Encoded>, ends: u32 },
     Gap(Gap),
+    Aside(Aside),
 }
 
 /// Where the next thing to leave stands.
@@ -112,6 +93,8 @@ enum Lane {
     Gaps,
     Kept,
     Droppable,
+    Streams,
+    Asides,
 }
 
 /// A message that must not be dropped has no room.
@@ -136,29 +119,29 @@ impl Outbox {
         subscriber: Subscriber,
         subscriptions: &mut Subscriptions,
         limits: &Limits,
-        dropped: &mut Dropped,
+        losses: &mut Losses,
     ) -> Result<(), Full> {
         let (slot, policy) = (subscriber.slot(), subscriber.policy());
         if !self.has_seen(message) {
             self.newest_seq = message.seq();
             let bytes = message.bytes().len() + MATCH_BYTES;
-            self.newest = match (self.make_room(bytes, subscriptions, limits, dropped), policy) {
+            self.newest = match (self.make_room(bytes, subscriptions, limits, losses), policy) {
                 (true, Policy::Close) => self.keep(Rc::clone(message), None),
                 (true, Policy::DropOldest) => self.push_droppable(Rc::clone(message), slot),
                 (false, Policy::Close) => return Err(Full),
                 (false, Policy::DropOldest) => {
-                    dropped.drop_oldest += 1;
-                    self.miss(slot, message.seq(), subscriptions, dropped);
+                    losses.dropped.drop_oldest += 1;
+                    self.miss(slot, message.seq(), subscriptions, losses);
                     Fate::Dropped
                 }
             };
             return Ok(());
         }
         match (self.newest, policy) {
-            (Fate::Kept, _) => {}
+            (Fate::Kept | Fate::InStream, _) => {}
             (Fate::Droppable, Policy::DropOldest) => self.match_newest(slot),
             (Fate::Droppable, Policy::Close) => self.promote_newest(),
-            (Fate::Dropped, Policy::DropOldest) => self.miss(slot, message.seq(), subscriptions, dropped),
+            (Fate::Dropped, Policy::DropOldest) => self.miss(slot, message.seq(), subscriptions, losses),
             (Fate::Dropped, Policy::Close) => return Err(Full),
         }
         Ok(())
@@ -175,6 +158,8 @@ impl Outbox {
             Lane::Gaps => Some(MAX_GAP_BYTES),
             Lane::Kept => self.kept.front().map(|kept| kept.message.bytes().len()),
             Lane::Droppable => self.droppable.front().map(|droppable| droppable.message.bytes().len()),
+            Lane::Streams => self.streams.as_ref()?.first_message().map(|message| message.bytes().len()),
+            Lane::Asides => self.streams.as_ref()?.first_aside().map(|(_, aside)| aside.size_bytes()),
         }
     }
 
@@ -202,6 +187,8 @@ impl Outbox {
                 release_if_empty(&mut self.matches);
                 Some(Taken::Message(message))
             }
+            Lane::Streams => self.streams.as_mut()?.pop(&mut self.waiting).map(Taken::Message),
+            Lane::Asides => self.streams.as_mut()?.pop_aside(&mut self.waiting).map(Taken::Aside),
         }
     }
 
@@ -209,39 +196,50 @@ impl Outbox {
         let gap = self.gaps.first_seq().map(|seq| (seq, Lane::Gaps));
         let kept = self.kept.front().map(|kept| (kept.message.seq(), Lane::Kept));
         let droppable = self.droppable.front().map(|droppable| (droppable.message.seq(), Lane::Droppable));
-        let next = [gap, kept, droppable].into_iter().flatten().min_by_key(|(seq, _)| *seq);
+        let mut next = [gap, kept, droppable].into_iter().flatten().min_by_key(|(seq, _)| *seq);
+        if let Some(streams) = &self.streams {
+            let message = streams.first_message().map(|message| (message.seq(), Lane::Streams));
+            let aside = streams.first_aside().map(|(seq, _)| (seq, Lane::Asides));
+            next = [next, message, aside].into_iter().flatten().min_by_key(|(seq, _)| *seq);
+        }
         next.map(|(_, lane)| lane)
     }
 
-    /// Drops the oldest droppable messages until so many bytes more fit, and tells whether they do.
+    /// Makes room for a message of no stream, and tells whether it has it: drops all that waits of streams, and then
+    /// the oldest droppable messages until so many bytes more fit.
     fn make_room(
         &mut self,
         bytes: usize,
         subscriptions: &mut Subscriptions,
         limits: &Limits,
-        dropped: &mut Dropped,
+        losses: &mut Losses,
     ) -> bool {
-        let fits = |waiting: Waiting| {
-            waiting.bytes + bytes <= limits.outbox_bytes && waiting.messages < limits.outbox_messages
-        };
-        while !fits(self.waiting) {
-            if !self.drop_oldest(subscriptions, dropped) {
+        if fits(self.waiting, bytes, limits) {
+            return true;
+        }
+        self.clear_streams(subscriptions, losses);
+        while !fits(self.waiting_beside_asides(), bytes, limits) {
+            if !self.drop_oldest(subscriptions, losses) {
                 return false;
             }
         }
         true
     }
 
-    /// Drops the oldest droppable messages until what waits takes at most so many bytes of memory. Messages that must
-    /// not be dropped and are more by themselves have no room; gaps and replies always do.
+    /// Drops all that waits of streams, and then the oldest droppable messages, until what waits takes at most so many
+    /// bytes of memory. Messages that must not be dropped and are more by themselves have no room; gaps, replies and
+    /// asides always do.
     pub(crate) fn shrink(
         &mut self,
         max_bytes: usize,
         subscriptions: &mut Subscriptions,
-        dropped: &mut Dropped,
+        losses: &mut Losses,
     ) -> Result<(), Full> {
-        while self.waiting.memory_bytes() > max_bytes {
-            if !self.drop_oldest(subscriptions, dropped) {
+        if self.waiting.memory_bytes() > max_bytes {
+            self.clear_streams(subscriptions, losses);
+        }
+        while self.waiting_beside_asides().memory_bytes() > max_bytes {
+            if !self.drop_oldest(subscriptions, losses) {
                 let keeps_message = self.kept.iter().any(|kept| kept.ends.is_none());
                 return if keeps_message { Err(Full) } else { Ok(()) };
             }
@@ -252,19 +250,19 @@ impl Outbox {
     }
 
     /// Drops the oldest droppable message, if there is one.
-    fn drop_oldest(&mut self, subscriptions: &mut Subscriptions, dropped: &mut Dropped) -> bool {
+    fn drop_oldest(&mut self, subscriptions: &mut Subscriptions, losses: &mut Losses) -> bool {
         let Some(oldest) = self.pop_droppable() else { return false };
-        dropped.drop_oldest += 1;
+        losses.dropped.drop_oldest += 1;
         for _ in 0..oldest.matches {
             if let Some(slot) = self.matches.pop_front() {
-                self.miss(slot, oldest.message.seq(), subscriptions, dropped);
+                self.miss(slot, oldest.message.seq(), subscriptions, losses);
             }
         }
         true
     }
 
     /// Counts a message that is missing for a subscription.
-    fn miss(&mut self, slot: u32, seq: u64, subscriptions: &mut Subscriptions, dropped: &mut Dropped) {
+    fn miss(&mut self, slot: u32, seq: u64, subscriptions: &mut Subscriptions, losses: &mut Losses) {
         let Some(subscription) = subscriptions.get_mut(slot) else {
             debug_assert!(false, "a slot is not released before its last match has left");
             return;
@@ -276,7 +274,7 @@ impl Outbox {
             last_before.is_none_or(|kept| kept.last_message_seq < first_seq)
         };
         if self.gaps.add((slot, subscription), seq, continues) {
-            dropped.gaps += 1;
+            losses.dropped.gaps += 1;
             self.waiting.bytes += MATCH_BYTES;
         }
     }
@@ -326,6 +324,11 @@ impl Outbox {
         self.waiting.messages -= 1;
         Some(oldest)
     }
+}
+
+/// Whether a message of so many bytes has room beside what waits.
+const fn fits(waiting: Waiting, bytes: usize, limits: &Limits) -> bool {
+    waiting.bytes + bytes <= limits.outbox_bytes && waiting.messages < limits.outbox_messages
 }
 
 /// An idle connection holds no memory for what it once was sent.

@@ -1,18 +1,21 @@
 //! The router: subscriptions and publications in, what each connection has to be sent out.
 
+mod in_streams;
+
 use std::{cell::LazyCell, rc::Rc};
 
 use carillon_wire::{Id, Overflow, Pattern, PatternBuf, Topic};
 
 use crate::{
     connection::{Connection, Outgoing},
-    connections::{ConnectionKey, Connections, Counts, Dropped},
+    connections::{ConnectionKey, Connections, Counts},
     encoded::{Encoded, Memory},
     error::{SubscribeError, UnsubscribeError},
     limits::{Limits, MAX_EQUAL_SUBSCRIPTIONS},
-    outbox::{ENTRY_BYTES, Waiting},
+    losses::Dropped,
     subscribers::{MAX_SLOTS, Policy, Subscriber},
     table::{Place, Table},
+    waiting::{ENTRY_BYTES, Waiting},
 };
 
 /// The most subscriptions of one router. With it, every number of a topic, node or token fits into 32 bits.
@@ -74,11 +77,12 @@ impl Router {
         self.connections.insert()
     }
 
-    /// Removes a connection with its subscriptions. Tells how many messages still waited for it, which are lost; they
-    /// are not part of [`Router::take_dropped`]. Without such a connection nothing is done.
+    /// Removes a connection with its subscriptions. Tells how many messages still waited for it, which are lost; those
+    /// of streams are not, and not counted. They are not part of [`Router::take_dropped`]. Without such a connection
+    /// nothing is done.
     pub fn disconnect(&mut self, key: ConnectionKey) -> u64 {
         self.leave_table(key);
-        self.connections.remove(key).map_or(0, |connection| connection.waiting().messages as u64)
+        self.connections.remove(key).map_or(0, |connection| connection.plain_messages())
     }
 
     /// Subscribes a connection to a pattern, under an id that names the subscription from now on. Messages that are
@@ -146,6 +150,13 @@ impl Router {
         live.filter_map(|(id, place)| Some((id, PatternBuf::new(&self.table.pattern(place)?).ok()?)))
     }
 
+    /// The pattern of a live subscription.
+    pub fn pattern(&self, key: ConnectionKey, id: Id) -> Option<PatternBuf> {
+        let subscriptions = &self.connections.get(key)?.subscriptions;
+        let place = subscriptions.place(subscriptions.find(id)?)?;
+        PatternBuf::new(&self.table.pattern(place)?).ok()
+    }
+
     /// Ends a subscription: what is published from now on does not reach it. The encoded reply waits in the outbox
     /// behind its last message and its last gap. It is never refused nor dropped, and the id stays in use until the
     /// reply is taken.
@@ -162,6 +173,7 @@ impl Router {
         self.last_seq += 1;
         let reply = Rc::new(Encoded::reply(self.last_seq, reply, &self.memory));
         self.connections.change(key, |connection| connection.push_reply(reply, slot));
+        self.connections.effects.losses.forget_fallen(|fallen| fallen.connection == key && fallen.subscription == id);
         Ok(())
     }
 
@@ -174,22 +186,22 @@ impl Router {
         let memory = &self.memory;
         let message = LazyCell::new(|| Rc::new(Encoded::delivery(seq, accepted_nanos, encode(), memory)));
         let mut published = Published::default();
-        let before = self.connections.effects.dropped;
+        let before = self.connections.effects.losses.dropped;
         published.nodes_visited = self.table.for_each_match(topic, |subscribers| {
             for subscriber in subscribers {
                 published.subscriptions += 1;
                 self.connections.deliver(*subscriber, &message, &mut published);
             }
         });
-        let after = self.connections.effects.dropped;
+        let after = self.connections.effects.losses.dropped;
         published.dropped = after.messages() - before.messages();
         self.leave_overflowed();
         published
     }
 
-    /// Lets no connection keep more than so many bytes of memory, as if it shared its messages with nobody: the overflow
-    /// policies of its subscriptions decide, as if the outbox were full. For a broker that is short of memory. Gaps and
-    /// replies to unsubscribe stay.
+    /// Lets no connection keep more than so many bytes of memory, as if it shared its messages with nobody: what waits
+    /// of streams is dropped, and its subscriptions fall behind; then the overflow policies decide, as if the outbox were
+    /// full. For a broker that is short of memory. Gaps, replies to unsubscribe and asides stay.
     pub fn shrink_outboxes(&mut self, max_bytes: usize) {
         self.connections.shrink(max_bytes);
         self.leave_overflowed();
@@ -199,6 +211,7 @@ impl Router {
     fn leave_overflowed(&mut self) {
         while let Some(key) = self.connections.pop_overflowed() {
             self.leave_table(key);
+            self.connections.effects.losses.forget_fallen(|fallen| fallen.connection == key);
         }
     }
 
@@ -248,7 +261,7 @@ impl Router {
 
     /// Takes what was lost since the last call.
     pub fn take_dropped(&mut self) -> Dropped {
-        std::mem::take(&mut self.connections.effects.dropped)
+        std::mem::take(&mut self.connections.effects.losses.dropped)
     }
 
     /// Takes all subscriptions of a connection out of the table.

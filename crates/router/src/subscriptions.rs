@@ -44,9 +44,23 @@ impl Subscriptions {
         }
     }
 
+    pub(crate) fn find_live(&self, id: Id) -> Option<u32> {
+        self.find(id).filter(|slot| self.get_live(*slot).is_some())
+    }
+
     /// Those that live, each with its place in the table.
     pub(crate) fn live(&self) -> impl Iterator<Item = (Id, Place)> {
         self.slots.iter().filter_map(|(_, subscription)| Some((subscription.id, subscription.place?)))
+    }
+
+    /// One that lives.
+    pub(crate) fn get_live(&self, slot: u32) -> Option<&Subscription> {
+        self.slots.get(slot).filter(|subscription| subscription.place.is_some())
+    }
+
+    /// Where one that lives is in the table.
+    pub(crate) fn place(&self, slot: u32) -> Option<Place> {
+        self.slots.get(slot)?.place
     }
 
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Subscription> {

@@ -73,6 +73,12 @@ impl Table {
         }
     }
 
+    /// Shows each pattern with its subscribers, in no order.
+    pub(crate) fn for_each_pattern(&self, mut show: impl FnMut(&str, &[Subscriber])) {
+        self.exact.for_each_topic(&mut show);
+        self.trie.for_each_pattern(show);
+    }
+
     /// Removes the subscriber at a place, in constant time for a topic and in the pattern's tokens otherwise. The one
     /// that is returned has taken the place.
     pub(crate) fn remove(&mut self, place: Place) -> Option<Subscriber> {
@@ -171,6 +177,18 @@ mod tests {
                 .collect();
             assert_eq!(found, expected, "{topic}");
         }
+
+        fn assert_same_patterns(&self) {
+            let mut found = Vec::new();
+            self.table.for_each_pattern(|pattern, subscribers| {
+                assert!(!subscribers.is_empty(), "{pattern} has no subscribers");
+                found.extend(subscribers.iter().map(|it| (it.slot() as usize, pattern.to_owned())));
+            });
+            found.sort_unstable();
+            let expected = self.list.iter().enumerate();
+            let expected = expected.filter_map(|(slot, it)| Some((slot, it.as_ref()?.0.as_str().to_owned())));
+            assert!(found.iter().cloned().eq(expected), "{found:?}");
+        }
     }
 
     proptest! {
@@ -185,6 +203,7 @@ mod tests {
                     Step::Match(topic) => pair.assert_same_matches(&topic),
                 }
             }
+            pair.assert_same_patterns();
             for slot in 0..pair.list.len() {
                 pair.remove(slot);
             }

@@ -95,6 +95,19 @@ impl Trie {
         Some(tokens.join("."))
     }
 
+    /// Shows each pattern with its subscribers.
+    pub(crate) fn for_each_pattern(&self, mut show: impl FnMut(&str, &[Subscriber])) {
+        for (index, node) in self.nodes.iter() {
+            for (end, list) in [(End::Here, &node.here), (End::Rest, &node.rest)] {
+                if !list.is_empty()
+                    && let Some(pattern) = self.pattern(index, end)
+                {
+                    show(&pattern, list.as_slice());
+                }
+            }
+        }
+    }
+
     /// The subscribers of a list.
     pub(crate) fn list(&self, index: u32, end: End) -> &[Subscriber] {
         let Some(node) = self.nodes.get(index) else { return &[] };

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use allocation_counter::measure;
-use carillon_router::{Limits, Router};
+use carillon_router::{Limits, Router, StreamSequence};
 use carillon_wire::{Id, Overflow, Pattern, Topic, topic::MAX_TOKENS};
 
 const LIMITS: Limits =
@@ -85,8 +85,15 @@ fn delivery_allocates_nothing_of_its_own() {
         }
     }
     let mut ready = Vec::new();
-    let mut turn = |router: &mut Router| {
-        let published = router.publish(Topic::new("a.b").unwrap(), 0, || [0; 100].into());
+    let mut sequence = 0;
+    let mut turn = |router: &mut Router, is_in_stream: bool| {
+        let (topic, encode) = (Topic::new("a.b").unwrap(), || [0; 100].into());
+        let published = if is_in_stream {
+            sequence += 1;
+            router.publish_in_stream(topic, StreamSequence { stream: 0, sequence }, 0, encode)
+        } else {
+            router.publish(topic, 0, encode)
+        };
         assert_eq!(published.connections, 1_000);
         router.take_ready(&mut ready);
         assert_eq!(ready.len(), 1_000);
@@ -96,8 +103,10 @@ fn delivery_allocates_nothing_of_its_own() {
             assert!(router.next(*key).is_none());
         }
     };
-    turn(&mut router);
-    turn(&mut router);
-    let used = measure(|| turn(&mut router));
-    assert_eq!(used.count_total, 2, "the message and its bytes, for a thousand deliveries");
+    for is_in_stream in [false, true] {
+        turn(&mut router, is_in_stream);
+        turn(&mut router, is_in_stream);
+        let used = measure(|| turn(&mut router, is_in_stream));
+        assert_eq!(used.count_total, 2, "the message and its bytes, for a thousand deliveries");
+    }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use allocation_counter::measure;
-use carillon_router::{Limits, Router};
+use carillon_router::{Aside, Limits, Router, StreamSequence};
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 
 const SUBSCRIPTIONS: u32 = 1_000_000;
@@ -62,6 +62,19 @@ fn idle_connection_holds_less_than_a_kibibyte_after_a_flood() {
         }
         for key in &keys {
             while router.next(*key).is_some() {}
+        }
+        for sequence in 1..=2 * LIMITS.outbox_messages as u64 {
+            router.publish_in_stream(topic, StreamSequence { stream: 0, sequence }, 0, || [0; 10].into());
+        }
+        let mut fallen = Vec::new();
+        router.take_fallen(&mut fallen);
+        assert_eq!(fallen.len(), keys.len());
+        for it in fallen {
+            for _ in 0..100 {
+                router.push_aside(it.connection, Aside { head: [0; 100].into(), ..Aside::default() });
+            }
+            while router.next(it.connection).is_some() {}
+            router.release(it.connection, it.subscription, it.stream);
         }
         router.take_ready(&mut Vec::new());
     });

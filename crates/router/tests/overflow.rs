@@ -39,6 +39,7 @@ impl Shard {
                 Outgoing::Message(message) => message.bytes()[0].to_string(),
                 Outgoing::Gap { subscription, count, .. } => format!("-{count} of {subscription}"),
                 Outgoing::Reply(_) => "ok".to_owned(),
+                Outgoing::Aside(aside) => format!("aside of {}", aside.messages),
             })
             .collect()
     }
@@ -206,6 +207,7 @@ fn size_of_a_gap_is_that_of_the_largest_on_the_wire() {
         subscription: Id::MAX,
         reason: carillon_wire::GapReason::Other(u8::MAX),
         count: Id::MAX.get(),
+        range: None,
     };
     let mut bytes = Vec::new();
     carillon_wire::BrokerMessage::Gap(gap).encode(&mut bytes);
