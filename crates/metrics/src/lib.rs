@@ -2,10 +2,11 @@
 //!
 //! Each shard has a [`ShardMetrics`] of its own, which its thread alone writes: a count is a plain load and store, with
 //! no lock, no atomic read-modify-write and no cache line that another shard writes. What happens rarely and to the broker
-//! as a whole is in [`BrokerMetrics`]. The [`Exporter`] reads both when it is asked, and adds up the shards.
+//! as a whole is in [`BrokerMetrics`], what is counted for each stream in [`StreamMetrics`], and for their log on disk in
+//! [`StoreMetrics`]. The [`Exporter`] reads all of them when it is asked, and adds up the shards.
 //!
-//! Labels are enums, so that the number of series is known when this crate is compiled. There is no way to label anything
-//! with what a client says: no topic, no address, no name of a user.
+//! Labels are enums, or the names of streams, which the configuration bounds. There is no way to label anything with what
+//! a client says: no topic, no address, no name of a user.
 //!
 //! What this crate does not do: it serves nothing over HTTP (the broker's admin listener does), it keeps no history, and
 //! it knows nothing of what it counts; the crates that count say when.
@@ -31,17 +32,23 @@
 
 mod broker;
 mod export;
+mod histogram;
 mod instrument;
 mod label;
 mod reason;
 mod shard;
+mod store;
+mod stream;
 
 pub use broker::BrokerMetrics;
 pub use export::{CONTENT_TYPE, ExportError, Exporter};
-pub use instrument::{Counter, Gauge, Histogram, HistogramSnapshot, SharedCounter};
+pub use histogram::{CountHistogram, Histogram, HistogramSnapshot};
+pub use instrument::{Counter, Gauge, SharedCounter};
 pub use label::{Label, Labelled};
 pub use reason::{
     AcceptError, CloseReason, DropReason, HandshakeFailure, JwksFetchResult, LoginResult, Phase, QuotaHolder,
-    QuotaName, RefusalReason, ReloadResult, TlsHandshake,
+    QuotaName, RefusalReason, ReloadResult, ResumeOutcome, StreamGapReason, StreamRefusal, TlsHandshake,
 };
 pub use shard::ShardMetrics;
+pub use store::StoreMetrics;
+pub use stream::{ReaderMetrics, StreamMetrics};

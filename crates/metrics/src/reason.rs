@@ -137,6 +137,52 @@ labels! {
         Overloaded = "overloaded",
         /// A quota of the connection, the identity or the address is used up.
         QuotaExceeded = "quota_exceeded",
+        /// It asks for what only a stream can do, and no stream keeps its topic.
+        NoStream = "no_stream",
+        /// The topic's last sequence is not the one that the publisher expects.
+        UnexpectedSequence = "unexpected_sequence",
+        /// Its stream has as many topics as it may.
+        StreamFull = "stream_full",
+        /// Its stream takes nothing now, or failed to say whether it was kept.
+        StreamUnavailable = "stream_unavailable",
+    }
+
+    /// Why a stream did not keep a publication.
+    pub enum StreamRefusal {
+        /// The topic's last sequence is not the one that the publisher expects.
+        UnexpectedSequence = "unexpected_sequence",
+        /// The stream has as many topics as `max_topics` says.
+        TooManyTopics = "too_many_topics",
+        /// The message is larger than all that the stream may keep.
+        TooLarge = "too_large",
+        /// The message id is empty or too long.
+        MessageId = "message_id",
+        /// The store has failed, and takes nothing until it is opened again.
+        Stopped = "stopped",
+        /// The stream has no sequence left.
+        Exhausted = "exhausted",
+        /// The write failed: whether the message was kept is known after the next start only.
+        NotKnown = "not_known",
+    }
+
+    /// What a subscription was told that came back with a position.
+    pub enum ResumeOutcome {
+        /// Everything after its position is there.
+        Continued = "continued",
+        /// Some of what comes after its position is gone; it was told which.
+        AfterGap = "after_gap",
+        /// Its position is of an epoch that is over.
+        OtherEpoch = "other_epoch",
+    }
+
+    /// Why messages are missing that a reader of a stream was told of.
+    pub enum StreamGapReason {
+        /// They were older, or more, than the stream keeps.
+        Retention = "retention",
+        /// An operator has removed them.
+        Purge = "purge",
+        /// The disk has lost them.
+        Damage = "damage",
     }
 
     /// Why a message did not reach a subscriber's socket.
@@ -274,6 +320,9 @@ mod tests {
         check::<HandshakeFailure>();
         check::<CloseReason>();
         check::<RefusalReason>();
+        check::<StreamRefusal>();
+        check::<ResumeOutcome>();
+        check::<StreamGapReason>();
         check::<DropReason>();
         check::<AcceptError>();
         check::<JwksFetchResult>();

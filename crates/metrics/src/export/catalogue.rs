@@ -1,17 +1,20 @@
-//! Every metric's name in Prometheus, and its help for whoever is on call.
+//! Every metric's name in Prometheus, and its help for whoever is on call; those of streams are in [`streams`].
 
 use prometheus::Error;
 
-use super::family::{
-    Family, broker_counter, broker_counter_by, broker_gauge, broker_gauge_by, counter, counter_by, float,
-    float_unsigned, gauge, gauge_by, gauge_by_shard, histogram_seconds,
+use super::{
+    family::{
+        Family, broker_counter, broker_counter_by, broker_gauge, broker_gauge_by, counter, counter_by, float,
+        float_unsigned, gauge, gauge_by, gauge_by_shard, histogram_seconds,
+    },
+    streams,
 };
 use crate::{Gauge, Label};
 
 /// Every metric there is.
 pub(super) fn families() -> Result<Vec<Family>, Error> {
     let parts = [connections(), messages(), traffic(), queues(), accepting(), quotas(), issuers(), broker()];
-    parts.into_iter().flatten().collect()
+    parts.into_iter().flatten().chain(streams::families()).collect()
 }
 
 fn connections() -> Vec<Result<Family, Error>> {

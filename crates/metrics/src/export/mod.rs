@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod family;
+mod streams;
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +14,7 @@ use prometheus::{
 };
 
 use self::family::{Family, Sources};
-use crate::{BrokerMetrics, ShardMetrics};
+use crate::{BrokerMetrics, ShardMetrics, StoreMetrics, StreamMetrics};
 
 /// The `Content-Type` of what [`Exporter::render`] returns.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -27,15 +28,28 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter of these instruments and of the process' own (CPU, memory, file descriptors, threads).
+    /// An exporter of these instruments and of the process' own (CPU, memory, file descriptors, threads), for a broker
+    /// without streams.
     ///
     /// The place of a shard in `shards` is its number in the `shard` label.
     pub fn new(broker: Arc<BrokerMetrics>, shards: Vec<Arc<ShardMetrics>>) -> Result<Self, ExportError> {
+        Self::with_streams(broker, shards, Vec::new(), None)
+    }
+
+    /// As [`new`](Self::new), with the streams that are defined, each with its name for the `stream` label, and the log on
+    /// disk, where there is one. What is not given has no series.
+    ///
+    /// A name that occurs twice makes a page that Prometheus refuses.
+    pub fn with_streams(
+        broker: Arc<BrokerMetrics>,
+        shards: Vec<Arc<ShardMetrics>>,
+        streams: Vec<(String, Arc<StreamMetrics>)>,
+        store: Option<Arc<StoreMetrics>>,
+    ) -> Result<Self, ExportError> {
         let registry = Registry::new();
         let families = catalogue::families().map_err(ExportError::Register)?;
-        registry
-            .register(Box::new(Carillon { sources: Sources { broker, shards }, families }))
-            .map_err(ExportError::Register)?;
+        let sources = Sources { broker, shards, streams, store };
+        registry.register(Box::new(Carillon { sources, families })).map_err(ExportError::Register)?;
         registry.register(Box::new(ProcessCollector::for_self())).map_err(ExportError::Register)?;
         Ok(Self { registry })
     }
