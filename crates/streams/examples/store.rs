@@ -4,15 +4,19 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use carillon_streams::store::{Directory, Log, Options, Record};
+use carillon_streams::store::{Directory, IdWindow, Log, Options, Record};
+use carillon_streams::stream::{PageLimits, Retention};
+use carillon_wire::Pattern;
 
 const TOPICS: u64 = 10_000;
 const GROUP: u64 = 1_000;
-const PAGE_BYTES: usize = 256 << 10;
+const PAGE: PageLimits = PageLimits { messages: usize::MAX, bytes: 256 << 10, looked_at: usize::MAX };
+const ALL: PageLimits = PageLimits { bytes: u64::MAX, ..PAGE };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -22,10 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut log, _) = open(Path::new(&directory))?;
     append(&mut log, messages, streams)?;
     drop(log);
-    let (log, open_time) = open(Path::new(&directory))?;
+    let (mut log, open_time) = open(Path::new(&directory))?;
     println!("open with {messages} messages: {open_time:?}");
+    after_a_start(&mut log, messages);
     replay(&log, messages.min(1_000_000));
-    one_topic(&log, messages);
+    one_topic(&log, messages)?;
+    patterns(&log, messages)?;
     println!("peak memory: {}", peak_memory());
     Ok(())
 }
@@ -82,7 +88,7 @@ fn replay(log: &Log, messages: u64) {
     let reader = log.reader();
     let (mut from, mut read, start) = (1, 0, Instant::now());
     while read < messages {
-        let page = black_box(reader.read(1, from, PAGE_BYTES));
+        let page = black_box(reader.read(1, from, u64::MAX, &PAGE));
         if page.is_empty() {
             break;
         }
@@ -92,17 +98,46 @@ fn replay(log: &Log, messages: u64) {
     println!("replay: {read} messages in {:?}", start.elapsed());
 }
 
-fn one_topic(log: &Log, messages: u64) {
+/// What has to be known before publications are taken.
+fn after_a_start(log: &mut Log, messages: u64) {
+    let window = IdWindow { from_time_us: messages * 5, max: 100_000 };
+    timed("message ids of a window", || log.reader().message_ids(|_| Some(window)).len());
+    let kept = |log: &Log| log.reader().stream(1).map_or(0, |stream| stream.totals.messages);
+    timed("keep 500 messages of each topic", || {
+        log.replace_all_beyond(1, NonZeroU32::MIN.saturating_add(499));
+        kept(log)
+    });
+    let newest = NonZeroU64::new(messages / 3);
+    let retention = Retention { max_messages: newest, ..Retention::default() };
+    timed("what a bound of a third of the messages takes", || {
+        log.cut(1, &retention, 0).map_or(0, |cut| cut.removed.messages)
+    });
+}
+
+fn one_topic(log: &Log, messages: u64) -> Result<(), Box<dyn Error>> {
     let reader = log.reader();
+    let topic = Pattern::new("sensors.room4711.temperature")?;
+    timed("last of one topic", || reader.last_by_topic(1, topic, u64::MAX, 0, &ALL).len());
+    timed("all of one topic", || reader.read_matching(1, topic, 1, u64::MAX, &ALL).len());
+    timed("sequence by its time", || reader.sequence_at(1, messages * 5));
+    Ok(())
+}
+
+fn patterns(log: &Log, messages: u64) -> Result<(), Box<dyn Error>> {
+    let reader = log.reader();
+    let (all, few) = (Pattern::new("sensors.>")?, Pattern::new("sensors.room4711.>")?);
+    timed("a page of the last of each topic", || reader.last_by_topic(1, all, u64::MAX, 0, &PAGE).len());
+    timed("all of a pattern that one topic matches", || reader.read_matching(1, few, 1, u64::MAX, &ALL).len());
+    for n in [10, 100_000] {
+        timed("where the newest begin", || messages - reader.position_before_newest(1, all, n, u64::MAX).min(messages));
+    }
+    Ok(())
+}
+
+fn timed<T: std::fmt::Display>(what: &str, work: impl FnOnce() -> T) {
     let start = Instant::now();
-    let page = black_box(reader.last_of_topic(1, "sensors.room4711.temperature"));
-    println!("last of one topic: {:?}, found {}", start.elapsed(), page.len());
-    let start = Instant::now();
-    let page = black_box(reader.read_topics(1, &["sensors.room4711.temperature"], 1, usize::MAX));
-    println!("all {} of one topic: {:?}", page.len(), start.elapsed());
-    let start = Instant::now();
-    let sequence = black_box(reader.sequence_at(1, messages * 5));
-    println!("sequence {sequence} by its time: {:?}", start.elapsed());
+    let found = black_box(work());
+    println!("{what}: {:?}, found {found}", start.elapsed());
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]

@@ -6,11 +6,16 @@
 //! [`stream`] is the logic, without any I/O: which stream keeps a topic, what becomes of a publication, what retention
 //! takes, and how a subscription goes from history to what is live without a hole.
 //!
-//! It knows no sockets, no sessions and no subscriptions, and reads no clock: times are handed in.
+//! [`keeper`] is the threads that put both together: committers, which answer publications once they are kept, and
+//! readers of history. A broker uses it and, of the others, what its types show.
+//!
+//! It knows no sockets, no sessions and no subscriptions. Only the keeper's threads read a clock, once for each group;
+//! everywhere else times are handed in.
 //!
 //! # Where to start
-//! [`store::Log`], and there [`store::Log::commit`]; then [`store::Reader`]. For the logic:
-//! [`stream::Stream`] and [`stream::Cursor`].
+//! [`keeper::Keeper`]. For what is promised of the disk: [`store::Log`], and there [`store::Log::commit`]; then
+//! [`store::Reader`]. For the logic: [`stream::Stream`] and [`stream::Cursor`].
 
+pub mod keeper;
 pub mod store;
 pub mod stream;

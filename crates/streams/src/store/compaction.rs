@@ -40,22 +40,6 @@ enum Step {
 }
 
 impl Log {
-    /// Says that messages of a topic before a sequence were replaced by newer ones: they are not read any more, and
-    /// compaction drops them. Only in memory, so it is to be said again after a start; never what is newer than the
-    /// last committed one.
-    pub fn replace(&mut self, stream: u32, topic: &str, first_sequence: u64) {
-        let mut state = super::segment::write_lock(&self.shared.state);
-        let Some(known) = state.streams.get(&stream) else { return };
-        let first_sequence = first_sequence.min(known.last_sequence);
-        let topics = Arc::clone(state.replaced.entry(stream).or_default());
-        drop(state);
-        let mut topics = super::segment::write_lock(&topics);
-        match topics.get_mut(topic) {
-            Some(first) => *first = first_sequence.max(*first),
-            None => drop(topics.insert(topic.into(), first_sequence)),
-        }
-    }
-
     /// Goes one step of compaction, about `step_bytes` of reading and of writing. Whether there is more to do.
     ///
     /// Message ids of what is dropped are forgotten at the next start, so segments with messages from `younger_than_us`
@@ -167,10 +151,11 @@ impl Log {
         let is_input = |segment: &Arc<Segment>| inputs.iter().any(|input| input.id() == segment.id());
         let place = sealed.iter().position(is_input).unwrap_or(sealed.len());
         sealed.retain(|segment| !is_input(segment));
-        sealed.insert(place.min(sealed.len()), output);
+        sealed.insert(place.min(sealed.len()), Arc::clone(&output));
         let streams = read_lock(&self.shared.state).streams.clone();
         self.write_manifest(&self.manifest(&streams, &sealed))?;
         self.replace_segments(sealed, streams);
+        self.ledger.compacted(&inputs, &output);
         self.unlink(&inputs);
         Ok(())
     }
@@ -263,8 +248,8 @@ fn read_records(input: &Segment, offset: u64, step_bytes: usize) -> io::Result<O
 
 fn is_alive(record: &Record<'_>, streams: &HashMap<u32, StreamState>, replaced: &HashMap<u32, Replaced>) -> bool {
     let is_kept = streams.get(&record.stream).is_some_and(|stream| record.sequence >= stream.first_sequence);
-    let first = replaced.get(&record.stream).and_then(|topics| read_lock(topics).get(record.topic).copied());
-    is_kept && first.is_none_or(|first| record.sequence >= first)
+    let first = replaced.get(&record.stream).map_or(0, |topics| read_lock(topics).first(record.topic));
+    is_kept && record.sequence >= first
 }
 
 fn may_be_compacted(segment: &Segment, younger_than_us: u64) -> bool {
@@ -300,12 +285,13 @@ fn dead_by_topic(
 ) -> Result<HashMap<u32, u64>, super::index::IndexDamaged> {
     let mut dead = HashMap::<u32, u64>::new();
     index.each_topic(|stream, topic, summary| {
-        let first = replaced.get(&stream).and_then(|topics| read_lock(topics).get(topic).copied()).unwrap_or(0);
-        let count = if summary.last_sequence < first {
+        let first = replaced.get(&stream).map_or(0, |topics| read_lock(topics).first(topic));
+        let last_sequence = summary.last.sequence;
+        let count = if last_sequence < first {
             summary.count
         } else if summary.first_sequence < first {
             // How the others lie between the first and the last is not known here.
-            let span = summary.last_sequence - summary.first_sequence + 1;
+            let span = last_sequence - summary.first_sequence + 1;
             share(summary.count, first - summary.first_sequence, span).clamp(1, summary.count.saturating_sub(1).max(1))
         } else {
             0

@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::error::{AppendError, OpenError, StoreFailed};
 use super::header::{Header, SegmentId};
 use super::index::{Index, MemoryIndex};
+use super::ledger::{Ledger, plus};
 use super::reader::Reader;
 use super::record::{self, Kind, Record};
 use super::recovered::Recovered;
@@ -16,6 +17,7 @@ use super::recovery;
 use super::reserve::Reserve;
 use super::segment::{Segment, read_lock, write_lock};
 use super::shared::{Shared, StreamState};
+use crate::stream::{Extent, Totals};
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Log {
     pub(super) active: Option<Active>,
     /// Segments that count and of which nothing can be read.
     pub(super) unreadable: Vec<SegmentId>,
+    pub(super) ledger: Ledger,
     pub(super) compaction: Option<Compaction>,
     /// Segments that compaction found damaged.
     pub(super) never_compact: Vec<SegmentId>,
@@ -82,6 +85,7 @@ struct Group {
     bytes: Vec<u8>,
     /// Where the first record is in `bytes`.
     records_at: usize,
+    /// As they will be, with what is added alone as their totals.
     streams: HashMap<u32, StreamState>,
 }
 
@@ -109,6 +113,7 @@ impl Log {
             next_number: opened.next_number,
             active: opened.active,
             unreadable: opened.unreadable,
+            ledger: opened.ledger,
             compaction: None,
             never_compact: Vec::new(),
             group: Group::default(),
@@ -148,7 +153,14 @@ impl Log {
             return Err(AppendError::OutOfOrder { stream: record.stream, expected, found: record.sequence });
         }
         self.put(Kind::Message, record)?;
-        let after = StreamState { last_sequence: record.sequence, last_time_us: record.time_us, ..before };
+        let added = Totals { messages: 1, bytes: record::len(record) as u64 };
+        let pending = self.group.streams.get(&record.stream).map_or(Totals::default(), |pending| pending.totals);
+        let after = StreamState {
+            last_sequence: record.sequence,
+            last_time_us: record.time_us,
+            totals: plus(pending, added),
+            ..before
+        };
         self.group.streams.insert(record.stream, after);
         Ok(())
     }
@@ -168,17 +180,30 @@ impl Log {
             None => Ok(Committed::default()),
         };
         let committed = written.map_err(|failed| self.fail(failed))?;
-        let mut state = write_lock(&self.shared.state);
-        for (stream, after) in &group.streams {
-            // Retention may have moved the first sequence meanwhile.
-            let first_sequence = state.streams.get(stream).map_or(after.first_sequence, |known| known.first_sequence);
-            state.streams.insert(*stream, StreamState { first_sequence, ..*after });
-        }
-        drop(state);
+        self.show(&group);
         // The next group will have about this size.
         self.group.bytes = group.bytes;
         self.group.bytes.clear();
         Ok(committed)
+    }
+
+    /// Lets readers see what was committed.
+    fn show(&mut self, group: &Group) {
+        let mut state = write_lock(&self.shared.state);
+        for (stream, after) in &group.streams {
+            let StreamState { first_sequence, last_sequence, last_time_us, totals } = *after;
+            if let Some(active) = &self.active {
+                let added = Extent { last: last_sequence, newest_time_us: last_time_us, totals };
+                self.ledger.add(*stream, &active.segment, added);
+            }
+            let known = state.streams.entry(*stream).or_insert(StreamState {
+                first_sequence,
+                totals: Totals::default(),
+                ..*after
+            });
+            // Retention may have moved the first sequence meanwhile.
+            *known = StreamState { first_sequence: known.first_sequence, totals: plus(known.totals, totals), ..*after };
+        }
     }
 
     /// Commits, and writes that this was synced, so that the next start takes damage for damage and not for a write
@@ -226,7 +251,7 @@ impl Log {
 
     /// As it is with what was appended.
     fn stream(&self, stream: u32) -> StreamState {
-        let new = StreamState { first_sequence: 1, last_sequence: 0, last_time_us: 0 };
+        let new = StreamState { first_sequence: 1, last_sequence: 0, last_time_us: 0, totals: Totals::default() };
         let appended = self.group.streams.get(&stream).copied();
         appended.or_else(|| read_lock(&self.shared.state).streams.get(&stream).copied()).unwrap_or(new)
     }

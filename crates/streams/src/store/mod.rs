@@ -26,34 +26,42 @@
 
 mod bytes;
 mod compaction;
+mod cut;
 mod damage;
+mod definitions;
 mod disk;
 mod error;
 #[cfg(any(test, feature = "test-support"))]
 pub mod faulty;
 mod header;
 mod index;
+mod ledger;
 mod log;
 mod manifest;
+mod newest;
 mod page;
 mod reader;
 mod record;
 mod recovered;
 mod recovery;
+mod replace;
 mod reserve;
 mod retention;
 mod scan;
 mod segment;
+mod select;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use damage::{Cut, Damage};
+pub use definitions::{Definitions, DefinitionsError, Stored};
 pub use disk::{Directory, Disk, DiskFile};
 pub use error::{AppendError, OpenError, StoreFailed};
 pub use log::{Committed, Log, Options};
 pub use page::{Page, PageMessage};
-pub use reader::{MessageId, Reader};
+pub use reader::{IdWindow, MessageId, Reader};
 pub use record::Record;
 pub use recovered::{Recovered, RecoveredStream, TopicTail};
 pub use retention::Freed;

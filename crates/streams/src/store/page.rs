@@ -88,11 +88,6 @@ impl Page {
         self.entries.push(entry);
     }
 
-    /// Whether a delivery of this length would go over the bound. One message always has room.
-    pub(super) fn is_full_for(&self, bytes: usize, max_bytes: usize) -> bool {
-        !self.entries.is_empty() && self.deliveries.len().saturating_add(bytes) > max_bytes
-    }
-
     pub(super) fn pass(&mut self, next_sequence: u64) {
         self.next_sequence = self.next_sequence.max(next_sequence);
     }

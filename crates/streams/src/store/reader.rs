@@ -2,18 +2,22 @@
 //!
 //! Only what was committed is seen. Damage is no error: it is named in the page, and everything around it is read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bytes::Bytes;
-use super::index::{By, Place, next_id};
-use super::page::Page;
-use super::record::{self, Kind, Read};
-use super::segment::{Segment, read_lock};
-use super::shared::{Shared, Snapshot, StreamState};
+use carillon_wire::Pattern;
 
-/// How much is read at once, and how many bytes of other streams are read along rather than reading twice.
-const SPAN_BYTES: u64 = 256 << 10;
-const READ_ALONG_BYTES: u64 = 4 << 10;
+use super::index::{By, Summary};
+use super::newest::Backwards;
+use super::page::Page;
+use super::segment::{Segment, read_lock};
+use super::select::Selection;
+use super::shared::{Shared, StreamState};
+use super::walk::{Full, Walk};
+use crate::stream::PageLimits;
+
+/// So few messages of a segment are read through whatever the pattern.
+const FEW_MESSAGES: u64 = if cfg!(test) { 5 } else { 1024 };
 
 /// Reads a log. Cheap to clone; blocks on the disk, so it belongs on threads that may.
 #[derive(Debug, Clone)]
@@ -30,8 +34,19 @@ pub struct MessageId {
     pub sequence: u64,
     /// When that one was published, in microseconds since 1970.
     pub time_us: u64,
+    /// Its topic.
+    pub topic: String,
     /// The id.
     pub id: Vec<u8>,
+}
+
+/// Which message ids of a stream are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdWindow {
+    /// Those of messages that were published from this time on, in microseconds since 1970.
+    pub from_time_us: u64,
+    /// The most; the newest count.
+    pub max: usize,
 }
 
 impl Reader {
@@ -39,61 +54,96 @@ impl Reader {
         Self { shared }
     }
 
-    /// Where a stream begins and ends now; `None` for one that never had a message.
+    /// Where a stream begins and ends now, and what it has; `None` for one that never had a message.
     pub fn stream(&self, stream: u32) -> Option<StreamState> {
         read_lock(&self.shared.state).streams.get(&stream).copied()
     }
 
-    /// The messages of a stream from a sequence on, until the deliveries have `max_bytes` (at least one message) or the
-    /// stream ends.
-    pub fn read(&self, stream: u32, from_sequence: u64, max_bytes: usize) -> Page {
-        self.walk(stream, from_sequence, |walk, segment, page| walk.read_all(segment, page, max_bytes))
+    /// The messages of a stream from one sequence through another, or to its end.
+    pub fn read(&self, stream: u32, from: u64, through: u64, limits: &PageLimits) -> Page {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from.max(1)) };
+        let walk = Walk::new(stream, &snapshot, (from, through), limits);
+        walk.run(|walk, segment, _| walk.read_chunks(segment, None))
     }
 
-    /// As [`read`](Self::read), but only messages of these topics, found by the index.
-    pub fn read_topics(&self, stream: u32, topics: &[&str], from_sequence: u64, max_bytes: usize) -> Page {
-        self.walk(stream, from_sequence, |walk, segment, page| walk.read_topics(segment, topics, page, max_bytes))
+    /// As [`read`](Self::read), but only messages whose topic a pattern matches. Topics that are rare in a segment are found
+    /// by its index; else the segment is read through. A damaged message of which nobody knows whether it was one of
+    /// them is named too.
+    pub fn read_matching(
+        &self,
+        stream: u32,
+        pattern: Pattern<'_>,
+        from: u64,
+        through: u64,
+        limits: &PageLimits,
+    ) -> Page {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from.max(1)) };
+        let walk = Walk::new(stream, &snapshot, (from, through), limits);
+        walk.run(|walk, segment, summary| self.read_segment(walk, segment, summary, pattern))
     }
 
-    /// The last message of a topic, if there is one. What the page calls damaged may have been a later one.
-    pub fn last_of_topic(&self, stream: u32, topic: &str) -> Page {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(1) };
-        let walk = Walk { stream, snapshot: &snapshot };
-        let StreamState { first_sequence, last_sequence, .. } = snapshot.stream;
-        let mut found = Page::new(first_sequence);
-        for segment in snapshot.segments.iter().rev() {
-            let last = segment.look_up(|index| index.topic(stream, topic)).flatten();
-            if let Some(last) = last.filter(|last| last.last_sequence >= first_sequence) {
-                let mut page = self.read_topics(stream, &[topic], last.last_sequence, 0);
-                if page.is_empty() {
-                    // The record that should have been it is damaged, so an earlier one has to do.
-                    page = walk.last_but_damaged(segment, topic);
-                }
-                if !page.is_empty() {
-                    found = page;
-                    break;
-                }
+    fn read_segment(&self, walk: &mut Walk<'_>, segment: &Segment, summary: &Summary, pattern: Pattern<'_>) -> Full {
+        if let Some(topic) = pattern.as_topic() {
+            let places = segment.topic_places(summary.stream, topic.as_str());
+            return walk.read_places(segment, &places, Some(pattern));
+        }
+        let (from, through) = (walk.next().max(summary.first_sequence), walk.through().min(summary.last_sequence));
+        if through.saturating_sub(from) < FEW_MESSAGES {
+            return walk.read_chunks(segment, Some(pattern));
+        }
+        match &*self.shared.selections.get(segment, summary, pattern) {
+            Selection::Every => walk.read_chunks(segment, None),
+            Selection::Many => walk.read_chunks(segment, Some(pattern)),
+            Selection::Few(few) => {
+                let start = few.places.partition_point(|(place, _)| place.sequence < from);
+                let places = few.places.iter().skip(start).map(|(place, _)| *place);
+                walk.read_places(segment, &places.collect::<Vec<_>>(), Some(pattern))
             }
         }
-        // Damage behind it is named by passing all that comes after it.
-        let from = found.messages().next().map_or(first_sequence, |message| message.sequence + 1);
-        let rest = self.read_topics(stream, &[topic], from, usize::MAX);
-        for range in rest.damaged() {
-            found.damage(*range.start(), *range.end());
-        }
-        found.pass(last_sequence.saturating_add(1));
-        found.finish()
+    }
+
+    /// Behind a position, those messages that a pattern matches and that were the newest of their topic when `as_of` was
+    /// the stream's last sequence. One that cannot be read is named as damaged; none before it takes its place.
+    pub fn last_by_topic(
+        &self,
+        stream: u32,
+        pattern: Pattern<'_>,
+        as_of: u64,
+        after: u64,
+        limits: &PageLimits,
+    ) -> Page {
+        let from = after.saturating_add(1);
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from) };
+        let places = Backwards { stream, snapshot: &snapshot, through: as_of }.last_by_topic(pattern, after);
+        let walk = Walk::new(stream, &snapshot, (from, as_of), limits);
+        walk.run(|walk, segment, _| {
+            let places = places.get(&segment.id()).map_or(&[][..], Vec::as_slice);
+            walk.read_places(segment, places, Some(pattern))
+        })
+    }
+
+    /// The sequences of the newest `n` messages of a topic, or of all if there are fewer, ascending.
+    pub fn newest_sequences(&self, stream: u32, topic: &str, n: usize) -> Vec<u64> {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Vec::new() };
+        Backwards { stream, snapshot: &snapshot, through: u64::MAX }.of_topic(topic, n)
+    }
+
+    /// The position right before the newest `n` messages, up to `through`, that a pattern matches: before the first of
+    /// them if there are fewer, and `through` if there is none or `n` is 0. Damaged ones may count.
+    pub fn position_before_newest(&self, stream: u32, pattern: Pattern<'_>, n: usize, through: u64) -> u64 {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return through };
+        let nth = Backwards { stream, snapshot: &snapshot, through }.nth(pattern, n, &self.shared.selections);
+        nth.map_or(through, |sequence| sequence.saturating_sub(1))
     }
 
     /// The first sequence that was not published before a time; one more than the last where all were.
     pub fn sequence_at(&self, stream: u32, time_us: u64) -> u64 {
         let Some(snapshot) = self.shared.snapshot(stream) else { return 1 };
         let StreamState { first_sequence, last_sequence, .. } = snapshot.stream;
-        let walk = Walk { stream, snapshot: &snapshot };
         for segment in snapshot.segments.iter() {
-            let summary = segment.look_up(|index| Ok(index.summary(stream))).flatten();
+            let summary = segment.summary(stream);
             if summary.is_some_and(|summary| summary.count > 0 && summary.last_time_us >= time_us)
-                && let Some(sequence) = walk.first_at(segment, time_us)
+                && let Some(sequence) = first_at(segment, stream, time_us)
             {
                 return sequence.clamp(first_sequence, last_sequence.saturating_add(1));
             }
@@ -101,237 +151,68 @@ impl Reader {
         last_sequence.saturating_add(1).max(first_sequence)
     }
 
-    /// The message ids of all segments that have messages from a time on, oldest first; some may be older than that.
-    /// Reads one segment's at a time.
-    pub fn message_ids(&self, from_time_us: u64) -> impl Iterator<Item = MessageId> + use<> {
+    /// The message ids of streams' windows, of each stream the newest that its window holds, in no order. `window` is
+    /// asked for each stream's number. Reads one segment's at a time, and only of segments with messages in a window.
+    pub fn message_ids(&self, window: impl Fn(u32) -> Option<IdWindow>) -> Vec<MessageId> {
         let segments = Arc::clone(&read_lock(&self.shared.state).segments);
-        let young = move |segment: &Arc<Segment>| {
+        let mut found = Vec::new();
+        let mut counts = HashMap::<u32, usize>::new();
+        for segment in segments.iter().rev() {
+            let left = |summary: &Summary| {
+                let window = window(summary.stream).filter(|window| summary.last_time_us >= window.from_time_us)?;
+                let left = window.max.saturating_sub(counts.get(&summary.stream).copied().unwrap_or(0));
+                (left > 0).then_some((summary.stream, IdWindow { max: left, ..window }))
+            };
             let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
-            summaries.iter().any(|summary| summary.last_time_us >= from_time_us)
-        };
-        (0..segments.len()).filter_map(move |at| segments.get(at).filter(|segment| young(segment)).cloned()).flat_map(
-            |segment| {
-                let bytes = segment.look_up(super::index::Index::message_ids).unwrap_or_default();
-                let mut at = 0;
-                std::iter::from_fn(move || {
-                    let mut rest = Bytes(bytes.get(at..)?);
-                    let (stream, sequence, time_us, id) = next_id(&mut rest)?;
-                    let id = id.to_vec();
-                    at = bytes.len() - rest.0.len();
-                    Some(MessageId { stream, sequence, time_us, id })
-                })
-            },
-        )
-    }
-
-    /// Goes through the segments that have the stream, and names what no segment has.
-    fn walk(&self, stream: u32, from_sequence: u64, read: impl Fn(&Walk<'_>, &Segment, &mut Page) -> Full) -> Page {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from_sequence.max(1)) };
-        let StreamState { first_sequence, last_sequence, .. } = snapshot.stream;
-        let mut page = Page::new(from_sequence.max(first_sequence));
-        let walk = Walk { stream, snapshot: &snapshot };
-        for segment in walk.segments_from(page.next_sequence()) {
-            let Some(summary) = segment.look_up(|index| Ok(index.summary(stream))).flatten() else { continue };
-            let (first, last) = summary.covers;
-            if last < page.next_sequence() {
+            let windows: HashMap<u32, IdWindow> = summaries.iter().filter_map(left).collect();
+            if windows.is_empty() {
                 continue;
             }
-            if first > last_sequence {
-                break;
+            for (stream, ids) in newest_ids(segment, &windows) {
+                *counts.entry(stream).or_default() += ids.len();
+                found.extend(ids);
             }
-            page.damage(page.next_sequence(), first.saturating_sub(1));
-            page.pass(first);
-            for (first, last) in segment.look_up(|index| Ok(index.lost(stream))).unwrap_or_default() {
-                page.damage(first, last);
-            }
-            if read(&walk, segment, &mut page) == Full::Yes {
-                return page.finish();
-            }
-            page.pass(last.min(last_sequence).saturating_add(1));
         }
-        page.damage(page.next_sequence(), last_sequence);
-        page.pass(last_sequence.saturating_add(1));
-        page.finish()
+        found
     }
 }
 
-/// Whether a page has room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Full {
-    Yes,
-    No,
+/// Of each stream the newest ids in a segment that its window holds.
+fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) -> HashMap<u32, Vec<MessageId>> {
+    let ids = segment.look_up(super::index::Index::message_ids).unwrap_or_default();
+    let is_in =
+        |id: &super::index::Id<'_>| windows.get(&id.stream).is_some_and(|window| id.time_us >= window.from_time_us);
+    let mut skipped = HashMap::<u32, usize>::new();
+    for id in ids.iter().filter(is_in) {
+        *skipped.entry(id.stream).or_default() += 1;
+    }
+    for (stream, count) in &mut skipped {
+        *count = count.saturating_sub(windows.get(stream).map_or(0, |window| window.max));
+    }
+    let mut found = HashMap::<u32, Vec<MessageId>>::new();
+    for id in ids.iter().filter(is_in) {
+        if let Some(left) = skipped.get_mut(&id.stream).filter(|left| **left > 0) {
+            *left -= 1;
+            continue;
+        }
+        let super::index::Id { stream, sequence, time_us, topic, bytes } = id;
+        let id = MessageId { stream, sequence, time_us, topic: topic.to_owned(), id: bytes.to_vec() };
+        found.entry(stream).or_default().push(id);
+    }
+    found
 }
 
-/// A read of one stream, on its way through the segments.
-struct Walk<'a> {
-    stream: u32,
-    snapshot: &'a Snapshot,
-}
-
-impl<'a> Walk<'a> {
-    /// The segments that may have a sequence or later ones. Readers are mostly near the end, so it is sought from there.
-    fn segments_from(&self, sequence: u64) -> impl Iterator<Item = &'a Arc<Segment>> + use<'a> {
-        let segments = &self.snapshot.segments;
-        let begins_before = |segment: &Arc<Segment>| {
-            let summary = segment.look_up(|index| Ok(index.summary(self.stream))).flatten();
-            summary.is_some_and(|summary| summary.covers.0 <= sequence)
-        };
-        let start = segments.iter().rposition(begins_before).unwrap_or(0);
-        segments.iter().skip(start)
-    }
-
-    fn read_all(&self, segment: &Segment, page: &mut Page, max_bytes: usize) -> Full {
-        let from = page.next_sequence();
-        let first_chunk = segment.look_up(|index| Ok(index.chunk(self.stream, By::Sequence(from)))).unwrap_or(0);
-        for chunk in first_chunk.. {
-            let Some(places) = segment.look_up(|index| index.places(self.stream, chunk)).flatten() else { break };
-            let from = page.next_sequence();
-            let wanted = |place: &Place| place.sequence >= from && place.sequence <= self.snapshot.stream.last_sequence;
-            let places: Vec<Place> = places.into_iter().filter(wanted).collect();
-            if self.read_places(segment, &places, page, max_bytes) == Full::Yes {
-                return Full::Yes;
+/// The first sequence in a segment that was not published before a time.
+fn first_at(segment: &Segment, stream: u32, time_us: u64) -> Option<u64> {
+    let chunk = segment.look_up(|index| Ok(index.chunk(stream, By::Time(time_us))))?;
+    let mut buffer = Vec::new();
+    for chunk in chunk.. {
+        for place in segment.chunk(stream, chunk)? {
+            let read = segment.read_record(place.offset, &mut buffer);
+            if read.is_some_and(|read| read.record.time_us >= time_us) {
+                return Some(place.sequence);
             }
         }
-        Full::No
     }
-
-    /// Reads records, those that lie close together at once.
-    fn read_places(&self, segment: &Segment, mut places: &[Place], page: &mut Page, max_bytes: usize) -> Full {
-        let mut buffer = Vec::new();
-        while let Some(first) = places.first() {
-            // What surely is too much for the page need not be read.
-            let room =
-                (max_bytes.saturating_sub(page.deliveries().len()) as u64).clamp(first.len, SPAN_BYTES.max(first.len));
-            let mut end = first.end();
-            let fits = |place: &&Place| {
-                let near = place.offset >= first.offset
-                    && place.offset - first.offset <= room
-                    && place.offset <= end + READ_ALONG_BYTES;
-                if near {
-                    end = end.max(place.end());
-                }
-                near
-            };
-            let count = places.iter().take_while(fits).count().max(1);
-            let (span, rest) = places.split_at(count);
-            buffer.clear();
-            // An index that damage made nonsense of must not become an allocation.
-            if end <= segment.file.len().unwrap_or(0) {
-                buffer.resize(usize::try_from(end - first.offset).unwrap_or(0), 0);
-                if segment.file.read_at(&mut buffer, first.offset).is_err() {
-                    buffer.clear();
-                }
-            }
-            for place in span {
-                let bytes = usize::try_from(place.offset - first.offset).ok().and_then(|start| buffer.get(start..));
-                let single = bytes.is_none_or(<[u8]>::is_empty).then(|| read_alone(segment, place)).flatten();
-                let bytes = single.as_deref().or(bytes).unwrap_or_default();
-                let read = record::read(bytes, segment.header.salt).ok();
-                if self.take(read.as_ref(), place.sequence, page, max_bytes) == Full::Yes {
-                    return Full::Yes;
-                }
-            }
-            places = rest;
-        }
-        Full::No
-    }
-
-    /// Puts a record into the page, or names its sequence as damaged.
-    fn take(&self, read: Option<&Read<'_>>, sequence: u64, page: &mut Page, max_bytes: usize) -> Full {
-        let is_it = |read: &&Read<'_>| {
-            read.kind == Kind::Message && read.record.stream == self.stream && read.record.sequence == sequence
-        };
-        if let Some(Read { record, .. }) = read.filter(is_it) {
-            if !self.snapshot.is_replaced(record.topic, sequence) {
-                if page.is_full_for(record.delivery.len(), max_bytes) {
-                    return Full::Yes;
-                }
-                page.push(sequence, record.time_us, record.topic, record.delivery);
-            }
-        } else {
-            page.damage(sequence, sequence);
-        }
-        page.pass(sequence.saturating_add(1));
-        Full::No
-    }
-
-    fn read_topics(&self, segment: &Segment, topics: &[&str], page: &mut Page, max_bytes: usize) -> Full {
-        let mut offsets = Vec::new();
-        for topic in topics {
-            offsets.extend(segment.look_up(|index| index.topic_offsets(self.stream, topic)).unwrap_or_default());
-        }
-        if offsets.is_empty() {
-            return Full::No;
-        }
-        offsets.sort_unstable();
-        let from = segment.offset_of(self.stream, page.next_sequence());
-        let mut buffer = Vec::new();
-        for offset in offsets.into_iter().filter(|offset| *offset >= from) {
-            let read = segment.read_record(offset, &mut buffer);
-            let read = read.filter(|read| topics.contains(&read.record.topic));
-            let Some(sequence) = read.map(|read| read.record.sequence).or_else(|| self.sequence_of(segment, offset))
-            else {
-                continue;
-            };
-            if sequence > self.snapshot.stream.last_sequence {
-                break;
-            }
-            if self.take(read.as_ref(), sequence, page, max_bytes) == Full::Yes {
-                return Full::Yes;
-            }
-        }
-        Full::No
-    }
-
-    /// The sequence of a record that cannot be read itself.
-    fn sequence_of(&self, segment: &Segment, offset: u64) -> Option<u64> {
-        let chunk = segment.look_up(|index| Ok(index.chunk(self.stream, By::Offset(offset))))?;
-        let places = segment.look_up(|index| index.places(self.stream, chunk)).flatten()?;
-        places.iter().find(|place| place.offset == offset).map(|place| place.sequence)
-    }
-
-    /// The last message of a topic in a segment in which the very last one is damaged.
-    fn last_but_damaged(&self, segment: &Segment, topic: &str) -> Page {
-        let first_sequence = self.snapshot.stream.first_sequence;
-        let mut page = Page::new(first_sequence);
-        let mut buffer = Vec::new();
-        let offsets = segment.look_up(|index| index.topic_offsets(self.stream, topic)).unwrap_or_default();
-        for offset in offsets.into_iter().rev() {
-            if let Some(Read { record, .. }) = segment.read_record(offset, &mut buffer)
-                && (record.stream, record.topic) == (self.stream, topic)
-            {
-                if record.sequence >= first_sequence {
-                    page.push(record.sequence, record.time_us, record.topic, record.delivery);
-                }
-                break;
-            }
-        }
-        page
-    }
-
-    /// The first sequence in a segment that was not published before a time.
-    fn first_at(&self, segment: &Segment, time_us: u64) -> Option<u64> {
-        let chunk = segment.look_up(|index| Ok(index.chunk(self.stream, By::Time(time_us))))?;
-        let mut buffer = Vec::new();
-        for chunk in chunk.. {
-            let places = segment.look_up(|index| index.places(self.stream, chunk)).flatten()?;
-            for place in places {
-                let read = segment.read_record(place.offset, &mut buffer);
-                if read.is_some_and(|read| read.record.time_us >= time_us) {
-                    return Some(place.sequence);
-                }
-            }
-        }
-        None
-    }
-}
-
-/// One record where the read of a whole span failed.
-fn read_alone(segment: &Segment, place: &Place) -> Option<Vec<u8>> {
-    if place.end() > segment.file.len().ok()? {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(place.len).ok()?];
-    segment.file.read_at(&mut bytes, place.offset).ok()?;
-    Some(bytes)
+    None
 }

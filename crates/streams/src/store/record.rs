@@ -112,7 +112,7 @@ pub(super) enum Bad {
 /// Puts a record behind what is in `out`.
 pub(super) fn put(out: &mut Vec<u8>, salt: u32, kind: Kind, begins_group: bool, record: &Record<'_>) {
     let start = out.len();
-    let body_bytes = FIXED_BYTES - PREFIX_BYTES + record.topic.len() + record.message_id.len() + record.delivery.len();
+    let body_bytes = len(record) - PREFIX_BYTES;
     debug_assert!(fits(record));
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(u32::try_from(body_bytes).unwrap_or(u32::MAX)).to_le_bytes());
@@ -152,6 +152,11 @@ pub(super) fn fits(record: &Record<'_>) -> bool {
     u16::try_from(record.topic.len()).is_ok()
         && u16::try_from(record.message_id.len()).is_ok()
         && variable <= MAX_BYTES - FIXED_BYTES
+}
+
+/// The length in the file.
+pub(super) fn len(record: &Record<'_>) -> usize {
+    FIXED_BYTES + record.topic.len() + record.message_id.len() + record.delivery.len()
 }
 
 /// The length in the file that the record at the front of `bytes` claims, if a record can have it.

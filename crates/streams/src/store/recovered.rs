@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::damage::{Cut, Damage};
 use super::index::{By, Summary};
+use super::ledger::Ledger;
 use super::manifest::{Floor, Manifest};
 use super::segment::Segment;
 use super::shared::StreamState;
+use crate::stream::{Extent, Totals};
 
 /// What a store has, and what happened to it.
 #[derive(Debug, Default)]
@@ -83,7 +85,7 @@ impl Gathering {
         Self { stream, expected: first_sequence, last_segment: None }
     }
 
-    fn add(&mut self, segment: &Arc<Segment>, summary: Summary, damage: &mut Vec<Damage>) {
+    fn add(&mut self, segment: &Arc<Segment>, summary: Summary, ledger: &mut Ledger, damage: &mut Vec<Damage>) {
         let first_sequence = self.stream.first_sequence;
         let (covers_first, covers_last) = summary.covers;
         self.stream.last_sequence = self.stream.last_sequence.max(covers_last);
@@ -99,24 +101,16 @@ impl Gathering {
             self.lose(summary.stream, first, last, damage);
         }
         self.expected = self.expected.max(covers_last.saturating_add(1));
-        if summary.first_sequence >= first_sequence {
-            self.stream.count += summary.count;
-            self.stream.bytes += summary.bytes;
+        let totals = if summary.first_sequence >= first_sequence {
+            Totals { messages: summary.count, bytes: summary.bytes }
         } else {
-            self.add_part(segment, summary.stream);
-        }
-    }
-
-    /// Counts a segment of which retention took the beginning.
-    fn add_part(&mut self, segment: &Segment, stream: u32) {
-        let first_sequence = self.stream.first_sequence;
-        let chunk = segment.look_up(|index| Ok(index.chunk(stream, By::Sequence(first_sequence)))).unwrap_or(0);
-        for chunk in chunk.. {
-            let Some(places) = segment.look_up(|index| index.places(stream, chunk)).flatten() else { break };
-            for place in places.iter().filter(|place| place.sequence >= first_sequence) {
-                self.stream.count += 1;
-                self.stream.bytes += place.len;
-            }
+            part(segment, summary.stream, first_sequence)
+        };
+        self.stream.count += totals.messages;
+        self.stream.bytes += totals.bytes;
+        if totals.messages > 0 {
+            let newest = Extent { last: summary.last_sequence, newest_time_us: summary.last_time_us, totals };
+            ledger.add(summary.stream, segment, newest);
         }
     }
 
@@ -148,14 +142,15 @@ impl RecoveredStreams {
         manifest: &Manifest,
         unreadable: &Unreadable,
         damage: &mut Vec<Damage>,
-    ) -> Self {
+    ) -> (Self, Ledger) {
+        let mut ledger = Ledger::default();
         let floors = manifest.streams.iter();
         let mut streams: BTreeMap<u32, Gathering> =
             floors.map(|(number, floor)| (*number, Gathering::new(*floor))).collect();
         for segment in segments {
             for summary in segment.look_up(|index| Ok(index.summaries())).unwrap_or_default() {
                 let stream = streams.entry(summary.stream).or_insert_with(|| Gathering::new(Floor::default()));
-                stream.add(segment, summary, damage);
+                stream.add(segment, summary, &mut ledger, damage);
             }
             add_topics(segment, &mut streams);
         }
@@ -164,7 +159,7 @@ impl RecoveredStreams {
             stream.stream.end_is_certain = stream.end_is_certain(unreadable);
         }
         let streams = streams.into_iter().map(|(number, stream)| (number, stream.stream)).collect();
-        Self { streams, nothing_is_unreadable: unreadable.is_empty() }
+        (Self { streams, nothing_is_unreadable: unreadable.is_empty() }, ledger)
     }
 
     /// As readers and the log need them, removed ones included.
@@ -173,6 +168,7 @@ impl RecoveredStreams {
             first_sequence: stream.first_sequence,
             last_sequence: stream.last_sequence,
             last_time_us: stream.last_time_us,
+            totals: Totals { messages: stream.count, bytes: stream.bytes },
         };
         self.streams.iter().map(|(number, stream)| (*number, state(stream))).collect()
     }
@@ -181,6 +177,18 @@ impl RecoveredStreams {
         self.streams.retain(|_, stream| stream.first_sequence != u64::MAX);
         Recovered { cut, damage, streams: self.streams, absent_streams_are_empty: self.nothing_is_unreadable }
     }
+}
+
+/// What a segment has of which retention took the beginning.
+fn part(segment: &Segment, stream: u32, first_sequence: u64) -> Totals {
+    let mut part = Totals::default();
+    for place in segment.chunks_from(stream, first_sequence).flatten() {
+        if place.sequence >= first_sequence {
+            part.messages += 1;
+            part.bytes += place.len;
+        }
+    }
+    part
 }
 
 fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
@@ -193,7 +201,7 @@ fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
     for (number, topic, summary) in topics.unwrap_or_default() {
         let Some(gathering) = streams.get_mut(&number) else { continue };
         let first_sequence = gathering.stream.first_sequence;
-        if summary.last_sequence < first_sequence {
+        if summary.last.sequence < first_sequence {
             continue;
         }
         let mut count = summary.count;
@@ -201,14 +209,13 @@ fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
             count = count_from(segment, number, &topic, first_sequence);
         }
         let tail = gathering.stream.topics.entry(topic).or_default();
-        tail.last_sequence = tail.last_sequence.max(summary.last_sequence);
+        tail.last_sequence = tail.last_sequence.max(summary.last.sequence);
         tail.count += count;
     }
 }
 
 /// How many messages of a topic a segment has from a sequence on.
 fn count_from(segment: &Segment, stream: u32, topic: &str, first_sequence: u64) -> u64 {
-    let from = segment.offset_of(stream, first_sequence);
-    let offsets = segment.look_up(|index| index.topic_offsets(stream, topic)).unwrap_or_default();
-    offsets.iter().filter(|offset| **offset >= from).count() as u64
+    let places = segment.look_up(|index| index.topic_places(stream, topic)).unwrap_or_default();
+    places.iter().filter(|place| place.sequence >= first_sequence).count() as u64
 }

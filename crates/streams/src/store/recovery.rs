@@ -20,12 +20,14 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::header::{self, BadHeader, Header, SegmentId};
 use super::index::{FileIndex, Index};
+use super::ledger::Ledger;
 use super::log::Active;
 use super::manifest::{self, Manifest};
 use super::record;
 use super::recovered::{Recovered, RecoveredStreams};
 use super::scan::{Scan, read_what_can_be_read, scan};
 use super::segment::Segment;
+use super::select::Selections;
 use super::shared::{Shared, State};
 
 pub(super) struct Opened {
@@ -34,6 +36,7 @@ pub(super) struct Opened {
     pub(super) active: Option<Active>,
     /// Segments that count and of which nothing can be read.
     pub(super) unreadable: Vec<SegmentId>,
+    pub(super) ledger: Ledger,
     pub(super) recovered: Recovered,
 }
 
@@ -79,11 +82,12 @@ pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
         active = open_last(disk, last)?;
         segments.extend(active.iter().map(|active| Arc::clone(&active.segment)));
     }
-    let streams = RecoveredStreams::gather(&segments, &manifest, &uncertain, &mut damage);
+    let (streams, ledger) = RecoveredStreams::gather(&segments, &manifest, &uncertain, &mut damage);
     let shared = Shared {
         state: RwLock::new(State { segments: Arc::new(segments), streams: streams.states(), replaced: HashMap::new() }),
+        selections: Selections::default(),
     };
-    Ok(Opened { shared, next_number, active, unreadable, recovered: streams.recovered(cut, damage) })
+    Ok(Opened { shared, next_number, active, unreadable, ledger, recovered: streams.recovered(cut, damage) })
 }
 
 fn io_error(operation: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> OpenError {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::cut::kept_between;
 use super::error::StoreFailed;
 use super::header::SegmentId;
 use super::log::Log;
 use super::manifest::{self, Floor, Manifest};
 use super::segment::{Segment, read_lock, write_lock};
 use super::shared::StreamState;
+use crate::stream::Totals;
 
 /// What was freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,16 +36,38 @@ impl Log {
     pub fn retain(&mut self, first_sequences: &[(u32, u64)]) -> Result<Freed, StoreFailed> {
         self.check_can_retain()?;
         let mut streams = read_lock(&self.shared.state).streams.clone();
-        let mut moved = false;
+        let mut moved = Vec::new();
         for (stream, first_sequence) in first_sequences {
             let Some(state) = streams.get_mut(stream) else { continue };
             let first_sequence = (*first_sequence).min(state.last_sequence.saturating_add(1));
             if first_sequence > state.first_sequence {
+                moved.push((*stream, state.first_sequence));
                 state.first_sequence = first_sequence;
-                moved = true;
             }
         }
-        if moved { self.set_first_sequences(streams) } else { Ok(Freed::default()) }
+        if moved.is_empty() {
+            return Ok(Freed::default());
+        }
+        let freed = self.set_first_sequences(streams)?;
+        for (stream, before) in moved {
+            self.take_from_ledger(stream, before);
+        }
+        Ok(freed)
+    }
+
+    /// Counts no more what a stream had from its first sequence before to the one that it has now.
+    fn take_from_ledger(&mut self, stream: u32, before: u64) {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return };
+        let first_sequence = snapshot.stream.first_sequence;
+        let taken = |segment: &Segment| kept_between(segment, stream, &snapshot, (before, first_sequence));
+        self.ledger.take_before(stream, first_sequence, taken);
+        let totals = self.ledger.totals(stream);
+        if let Some(known) = write_lock(&self.shared.state).streams.get_mut(&stream) {
+            known.totals = totals;
+        }
+        if let Some(topics) = &snapshot.replaced {
+            write_lock(topics).forget_before(first_sequence);
+        }
     }
 
     /// Takes a stream away with all its messages. Its number must not be used again.
@@ -54,10 +78,13 @@ impl Log {
         self.check_can_retain()?;
         let mut streams = read_lock(&self.shared.state).streams.clone();
         match streams.get_mut(&stream) {
-            Some(state) if state.first_sequence != REMOVED => state.first_sequence = REMOVED,
+            Some(state) if state.first_sequence != REMOVED => {
+                (state.first_sequence, state.totals) = (REMOVED, Totals::default());
+            }
             _ => return Ok(Freed::default()),
         }
         let freed = self.set_first_sequences(streams)?;
+        self.ledger.remove(stream);
         write_lock(&self.shared.state).replaced.remove(&stream);
         Ok(freed)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::disk::{Disk, DiskFile};
 use super::header::{Header, SegmentId};
-use super::index::{By, FileIndex, Index, IndexDamaged, MemoryIndex, encode};
+use super::index::{By, FileIndex, Index, IndexDamaged, MemoryIndex, Place, Summary, encode};
 use super::record::{self, Read};
 use super::scan::{read_what_can_be_read, scan};
 
@@ -86,16 +86,28 @@ impl Segment {
         Index::Memory(scan(&bytes, self.header.salt).unwrap_or_default().index)
     }
 
-    /// Where the first record stands of a stream whose sequence is not lower.
-    pub(super) fn offset_of(&self, stream: u32, sequence: u64) -> u64 {
-        let chunk = self.look_up(|index| Ok(index.chunk(stream, By::Sequence(sequence)))).unwrap_or(0);
-        for chunk in chunk.. {
-            let Some(places) = self.look_up(|index| index.places(stream, chunk)).flatten() else { break };
-            if let Some(place) = places.iter().find(|place| place.sequence >= sequence) {
-                return place.offset;
-            }
-        }
-        u64::MAX
+    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
+        self.look_up(|index| Ok(index.summary(stream))).flatten()
+    }
+
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Vec<Place> {
+        self.look_up(|index| index.topic_places(stream, topic)).unwrap_or_default()
+    }
+
+    pub(super) fn chunk(&self, stream: u32, chunk: usize) -> Option<Vec<Place>> {
+        self.look_up(|index| index.places(stream, chunk)).flatten()
+    }
+
+    /// The chunks of a stream's places from the one on where a sequence would be.
+    pub(super) fn chunks_from(&self, stream: u32, sequence: u64) -> impl Iterator<Item = Vec<Place>> {
+        let first = self.look_up(|index| Ok(index.chunk(stream, By::Sequence(sequence)))).unwrap_or(0);
+        (first..).map_while(move |chunk| self.chunk(stream, chunk))
+    }
+
+    /// Backwards, from the one on where a sequence would be.
+    pub(super) fn chunks_back_from(&self, stream: u32, sequence: u64) -> impl Iterator<Item = Vec<Place>> {
+        let last = self.look_up(|index| Ok(index.chunk(stream, By::Sequence(sequence)))).unwrap_or(0);
+        (0..=last).rev().map_while(move |chunk| self.chunk(stream, chunk))
     }
 
     /// Reads the record at an offset; `None` when it is damaged.

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use super::segment::{Segment, read_lock};
+use super::select::Selections;
+use crate::stream::Totals;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) state: RwLock<State>,
+    pub(super) selections: Selections,
 }
 
 #[derive(Debug, Default)]
@@ -19,7 +22,43 @@ pub(super) struct State {
     pub(super) replaced: HashMap<u32, Replaced>,
 }
 
-pub(super) type Replaced = Arc<RwLock<HashMap<Box<str>, u64>>>;
+pub(super) type Replaced = Arc<RwLock<Floors>>;
+
+/// A stream's topics that are bounded.
+#[derive(Debug, Default)]
+pub(super) struct Floors {
+    pub(super) by_topic: HashMap<Box<str>, Floor>,
+    /// Topics that are not among them had no message up to here, if that is known.
+    pub(super) complete_through: Option<u64>,
+    /// Whether any message was replaced.
+    pub(super) has_replaced: bool,
+}
+
+/// Of a topic what is before `first` was replaced. When `through` was the stream's last sequence, it kept at most
+/// `kept` messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Floor {
+    pub(super) first: u64,
+    pub(super) through: u64,
+    pub(super) kept: u64,
+}
+
+impl Floors {
+    pub(super) fn first(&self, topic: &str) -> u64 {
+        self.by_topic.get(topic).map_or(0, |floor| floor.first)
+    }
+
+    pub(super) fn get(&self, topic: &str) -> Option<Floor> {
+        let absent = self.complete_through.map(|through| Floor { first: 0, through, kept: 0 });
+        self.by_topic.get(topic).copied().or(absent)
+    }
+
+    /// Forgets topics of which nothing is kept any more.
+    pub(super) fn forget_before(&mut self, first_sequence: u64) {
+        self.by_topic.retain(|_, floor| floor.through >= first_sequence);
+        self.has_replaced = self.by_topic.values().any(|floor| floor.first > first_sequence);
+    }
+}
 
 /// A stream as its readers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +69,8 @@ pub struct StreamState {
     pub last_sequence: u64,
     /// When that one was published, in microseconds since 1970.
     pub last_time_us: u64,
+    /// What is kept: all from `first_sequence` on but what was replaced. Bytes are those of the records on disk.
+    pub totals: Totals,
 }
 
 /// What one read works on, whatever the log does meanwhile.
@@ -51,7 +92,18 @@ impl Shared {
 }
 
 impl Snapshot {
+    /// The first sequence of a topic that was not taken and not replaced.
+    pub(super) fn floor(&self, topic: &str) -> u64 {
+        let replaced = self.replaced.as_ref().map_or(0, |topics| read_lock(topics).first(topic));
+        replaced.max(self.stream.first_sequence)
+    }
+
+    /// Whether any message was replaced.
+    pub(super) fn has_replaced(&self) -> bool {
+        self.replaced.as_ref().is_some_and(|topics| read_lock(topics).has_replaced)
+    }
+
     pub(super) fn is_replaced(&self, topic: &str, sequence: u64) -> bool {
-        self.replaced.as_ref().is_some_and(|topics| read_lock(topics).get(topic).is_some_and(|first| sequence < *first))
+        self.replaced.as_ref().is_some_and(|topics| sequence < read_lock(topics).first(topic))
     }
 }

@@ -127,7 +127,7 @@ impl Epochs {
     }
 
     /// Whether these were made later than others of the same stream, in one run of the broker.
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+    pub fn is_newer_than(&self, other: &Self) -> bool {
         self.order > other.order
     }
 

@@ -45,6 +45,15 @@ pub enum Refusal {
     /// A write failed, and until the operator has seen to it nothing can be kept for sure.
     #[error("the stream takes no publications now: its store has failed; try again later")]
     Stopped,
+    /// It was in flight when a write failed. It may turn out to be kept once the store is opened again.
+    #[error(
+        "whether the message was kept is not known, because a write to the store failed; publish it again with the same \
+         message id once the stream takes publications"
+    )]
+    NotKnown,
+    /// What came to the stream cannot have been made for it.
+    #[error("the broker could not make sense of its own encoding of the message; that is a defect of the broker")]
+    Malformed,
     /// No sequence is left.
     #[error("the stream has used up its sequence numbers; the operator must make a new one")]
     Exhausted,

@@ -1,7 +1,7 @@
 //! One block of an index' table of topics: a few entries, sorted by stream and topic.
 
 use super::super::bytes::{Bytes, put_text, put_varint};
-use super::{IndexDamaged, TopicSummary};
+use super::{IndexDamaged, Place, TopicSummary};
 
 /// A part of the file, and its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,18 +38,18 @@ pub(super) struct Entry<'a> {
     pub(super) stream: u32,
     pub(super) topic: &'a str,
     pub(super) summary: TopicSummary,
-    pub(super) offsets: Part,
+    pub(super) places: Part,
 }
 
 impl<'a> Entry<'a> {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.stream.to_le_bytes());
         put_text(out, self.topic);
-        let TopicSummary { count, first_sequence, last_sequence, last_offset } = self.summary;
-        for number in [count, first_sequence, last_sequence, last_offset] {
+        let TopicSummary { count, bytes, first_sequence, last } = self.summary;
+        for number in [count, bytes, first_sequence, last.sequence, last.offset, last.len] {
             put_varint(out, number);
         }
-        self.offsets.describe(out);
+        self.places.describe(out);
     }
 
     fn take(bytes: &mut Bytes<'a>) -> Option<Self> {
@@ -57,11 +57,11 @@ impl<'a> Entry<'a> {
         let topic = bytes.text()?;
         let summary = TopicSummary {
             count: bytes.varint()?,
+            bytes: bytes.varint()?,
             first_sequence: bytes.varint()?,
-            last_sequence: bytes.varint()?,
-            last_offset: bytes.varint()?,
+            last: Place { sequence: bytes.varint()?, offset: bytes.varint()?, len: bytes.varint()? },
         };
-        Some(Self { stream, topic, summary, offsets: Part::described(bytes)? })
+        Some(Self { stream, topic, summary, places: Part::described(bytes)? })
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! places      each chunk of each stream
-//! offsets     of each topic of each stream
+//! places      of each topic of each stream
 //! blocks      the table of topics, sorted, in blocks of about 4 KiB
-//! ids         message ids
+//! ids         message ids and their topics
 //! summary     which segment, where ids, streams, chunks and blocks are
 //! footer      u64 summary's position, u32 its length, u32 its checksum, magic
 //! ```
@@ -17,7 +17,7 @@ use super::block::{Entry, Part};
 use super::memory::{MemoryIndex, StreamIndex};
 
 pub(super) const MAGIC: &[u8; 8] = b"carilidx";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 pub(super) const FOOTER_BYTES: usize = 24;
 const BLOCK_BYTES: usize = 4096;
 
@@ -33,7 +33,7 @@ pub(in super::super) fn encode(index: &MemoryIndex, header: Header, log_len: u64
         describe_stream(stream, &mut out, &mut described_streams);
     }
     let blocks = put_topics(&streams, &mut out);
-    let ids = Part::put(&mut out, &index.ids);
+    let ids = Part::put(&mut out, &index.encode_ids());
 
     let mut summary = Vec::new();
     summary.extend_from_slice(&VERSION.to_le_bytes());
@@ -91,8 +91,8 @@ fn put_topics(streams: &[&StreamIndex], out: &mut Vec<u8>) -> Vec<Part> {
         let mut topics: Vec<_> = stream.topics.iter().collect();
         topics.sort_unstable_by_key(|(topic, _)| *topic);
         for (topic, entry) in topics {
-            let offsets = Part::put(out, &entry.offsets);
-            Entry { stream: stream.summary.stream, topic, summary: entry.summary, offsets }.put(&mut block);
+            let places = Part::put(out, &entry.places);
+            Entry { stream: stream.summary.stream, topic, summary: entry.summary, places }.put(&mut block);
             if block.len() >= BLOCK_BYTES {
                 blocks.push(std::mem::take(&mut block));
             }

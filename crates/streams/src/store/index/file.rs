@@ -1,6 +1,5 @@
 //! The index of a sealed segment: a summary for each stream in memory, all else read from its file when asked.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use super::super::disk::DiskFile;
 use super::super::header::{Header, SegmentId};
 use super::block::{Entry, Part, entries};
 use super::encode::{FOOTER_BYTES, MAGIC, VERSION};
-use super::{By, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_offsets, decode_places};
+use super::{By, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_places};
 
 pub(in super::super) struct FileIndex {
     file: Arc<dyn DiskFile>,
@@ -70,20 +69,24 @@ impl FileIndex {
         chunks.partition_point(|(head, _)| head.is_not_behind(by)).saturating_sub(1)
     }
 
+    pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
+        Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.0.time_us)
+    }
+
     pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
         let Some((head, part)) = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk)) else {
             return Ok(None);
         };
-        decode_places(*head, &self.read(part)?).map(Some)
+        decode_places(head.sequence, head.offset, &self.read(part)?).map(Some)
     }
 
     pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexDamaged> {
         Ok(self.find(stream, topic)?.map(|(summary, _)| summary))
     }
 
-    pub(super) fn topic_offsets(&self, stream: u32, topic: &str) -> Result<Vec<u64>, IndexDamaged> {
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
         match self.find(stream, topic)? {
-            Some((_, offsets)) => decode_offsets(&self.read(&offsets)?),
+            Some((_, places)) => decode_places(0, 0, &self.read(&places)?),
             None => Ok(Vec::new()),
         }
     }
@@ -97,33 +100,86 @@ impl FileIndex {
         Ok(())
     }
 
-    pub(super) fn message_ids(&self) -> Result<Vec<u8>, IndexDamaged> {
+    pub(super) fn each_topic_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        visit: &mut impl FnMut(&str, TopicSummary),
+    ) -> Result<(), IndexDamaged> {
+        self.each_entry_of(stream, prefix, |entry| {
+            visit(entry.topic, entry.summary);
+            Ok(())
+        })
+    }
+
+    pub(super) fn each_topic_places_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        is_wanted: impl Fn(&str) -> bool,
+        mut visit: impl FnMut(&str, Vec<Place>),
+    ) -> Result<(), IndexDamaged> {
+        self.each_entry_of(stream, prefix, |entry| {
+            if is_wanted(entry.topic) {
+                visit(entry.topic, decode_places(0, 0, &self.read(&entry.places)?)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// The entries of a stream's topics whose names begin with `prefix`: neighbours, as they are sorted.
+    fn each_entry_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        mut visit: impl FnMut(&Entry<'_>) -> Result<(), IndexDamaged>,
+    ) -> Result<(), IndexDamaged> {
+        if !self.streams.contains_key(&stream) {
+            return Ok(());
+        }
+        for block in self.blocks.get(self.block(stream, prefix)?..).unwrap_or_default() {
+            for entry in &entries(&self.read(block)?)? {
+                if (entry.stream, entry.topic) < (stream, prefix) {
+                    continue;
+                }
+                if entry.stream != stream || !entry.topic.starts_with(prefix) {
+                    return Ok(());
+                }
+                visit(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn ids(&self) -> Result<Vec<u8>, IndexDamaged> {
         self.read(&self.ids)
     }
 
-    /// Halves the blocks until the one is found in which the topic would be.
     fn find(&self, stream: u32, topic: &str) -> Result<Option<(TopicSummary, Part)>, IndexDamaged> {
         if !self.streams.contains_key(&stream) {
             return Ok(None);
         }
-        let wanted = (stream, topic);
+        let Some(part) = self.blocks.get(self.block(stream, topic)?) else { return Ok(None) };
+        let block = self.read(part)?;
+        let found = entries(&block)?.into_iter().find(|entry| (entry.stream, entry.topic) == (stream, topic));
+        Ok(found.map(|entry| (entry.summary, entry.places)))
+    }
+
+    /// The first block with an entry that is not before this one: halves the blocks until it is found.
+    fn block(&self, stream: u32, topic: &str) -> Result<usize, IndexDamaged> {
         let (mut low, mut high) = (0, self.blocks.len());
         while low < high {
             let middle = low.midpoint(high);
             let Some(part) = self.blocks.get(middle) else { break };
             let block = self.read(part)?;
-            let entries = entries(&block)?;
-            let key = |entry: &Entry<'_>| (entry.stream, entry.topic).cmp(&wanted);
-            if entries.first().is_none_or(|first| key(first) == Ordering::Greater) {
-                high = middle;
-            } else if entries.last().is_none_or(|last| key(last) == Ordering::Less) {
+            let is_before = entries(&block)?.last().is_none_or(|last| (last.stream, last.topic) < (stream, topic));
+            if is_before {
                 low = middle + 1;
             } else {
-                let found = entries.iter().find(|entry| key(entry) == Ordering::Equal);
-                return Ok(found.map(|entry| (entry.summary, entry.offsets)));
+                high = middle;
             }
         }
-        Ok(None)
+        Ok(low)
     }
 
     fn read(&self, part: &Part) -> Result<Vec<u8>, IndexDamaged> {

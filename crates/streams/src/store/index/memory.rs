@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::super::bytes::put_varint;
 use super::super::record::{Kind, Read};
-use super::{By, CHUNK_RECORDS, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_offsets, decode_places};
+use super::ids::MemoryIds;
+use super::{By, CHUNK_RECORDS, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_places, put_place};
 
 #[derive(Debug, Default)]
 pub(in super::super) struct MemoryIndex {
     pub(super) streams: HashMap<u32, StreamIndex>,
-    /// As [`next_id`](super::next_id) reads them.
-    pub(super) ids: Vec<u8>,
+    ids: MemoryIds,
 }
 
 #[derive(Debug)]
@@ -33,7 +32,10 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct TopicIndex {
     pub(super) summary: TopicSummary,
-    pub(super) offsets: Vec<u8>,
+    /// As [`decode_places`] reads them, from 0 on.
+    pub(super) places: Vec<u8>,
+    /// Its number among those that have message ids.
+    id_topic: Option<u32>,
 }
 
 impl StreamIndex {
@@ -61,33 +63,35 @@ impl StreamIndex {
         if self.summary.count == 0 { self.summary.covers.0 } else { self.summary.last_sequence.saturating_add(1) }
     }
 
-    fn add_place(&mut self, offset: u64, len: u64, sequence: u64, time_us: u64) {
+    fn add_place(&mut self, place: Place, time_us: u64) {
+        let Place { sequence, offset, .. } = place;
         let begins_chunk = self.chunks.last().is_none_or(|chunk| chunk.records >= CHUNK_RECORDS);
         if begins_chunk {
             let head = ChunkHead { sequence, time_us, offset };
             self.chunks.push(Chunk { head, bytes: Vec::new(), records: 0 });
         }
-        let (expected, end) = if begins_chunk { (sequence, offset) } else { (self.expected(), self.end) };
+        let before = if begins_chunk { (sequence, offset) } else { (self.expected(), self.end) };
         if let Some(chunk) = self.chunks.last_mut() {
-            put_varint(&mut chunk.bytes, sequence.saturating_sub(expected));
-            put_varint(&mut chunk.bytes, offset.saturating_sub(end));
-            put_varint(&mut chunk.bytes, len);
+            put_place(&mut chunk.bytes, place, before);
             chunk.records += 1;
         }
-        self.end = offset + len;
+        self.end = place.end();
     }
 
-    fn add_topic(&mut self, topic: &str, offset: u64, sequence: u64) {
-        let summary = TopicSummary { count: 1, first_sequence: sequence, last_sequence: sequence, last_offset: offset };
+    fn add_topic(&mut self, topic: &str, place: Place) -> Option<&mut TopicIndex> {
         if let Some(known) = self.topics.get_mut(topic) {
-            put_varint(&mut known.offsets, offset - known.summary.last_offset);
-            let TopicSummary { count, first_sequence, .. } = known.summary;
-            known.summary = TopicSummary { count: count + 1, first_sequence, ..summary };
+            let TopicSummary { count, bytes, last, .. } = &mut known.summary;
+            put_place(&mut known.places, place, (last.sequence.saturating_add(1), last.end()));
+            *count += 1;
+            *bytes += place.len;
+            *last = place;
         } else {
-            let mut offsets = Vec::new();
-            put_varint(&mut offsets, offset);
-            self.topics.insert(topic.into(), TopicIndex { summary, offsets });
+            let summary = TopicSummary { count: 1, bytes: place.len, first_sequence: place.sequence, last: place };
+            let mut places = Vec::new();
+            put_place(&mut places, place, (0, 0));
+            self.topics.insert(topic.into(), TopicIndex { summary, places, id_topic: None });
         }
+        self.topics.get_mut(topic)
     }
 }
 
@@ -98,10 +102,15 @@ impl MemoryIndex {
         match read.kind {
             Kind::Message => {
                 let covers = (record.sequence, record.sequence);
-                let stream = self.stream(record.stream, covers);
+                let Self { streams, ids } = self;
+                let stream = Self::stream(streams, record.stream, covers);
                 let (sequence, time_us, len) = (record.sequence, record.time_us, read.len as u64);
-                stream.add_place(offset, len, sequence, time_us);
-                stream.add_topic(record.topic, offset, sequence);
+                let place = Place { sequence, offset, len };
+                stream.add_place(place, time_us);
+                let topic = stream.add_topic(record.topic, place);
+                if let Some(topic) = topic.filter(|_| !record.message_id.is_empty()) {
+                    ids.add(&mut topic.id_topic, (record.stream, sequence, time_us), record.message_id);
+                }
                 let summary = &mut stream.summary;
                 if summary.count == 0 {
                     (summary.first_sequence, summary.first_time_us) = (sequence, time_us);
@@ -109,13 +118,10 @@ impl MemoryIndex {
                 (summary.last_sequence, summary.last_time_us) = (sequence, time_us);
                 summary.count += 1;
                 summary.bytes += len;
-                if !record.message_id.is_empty() {
-                    super::put_id(&mut self.ids, record.stream, sequence, time_us, record.message_id);
-                }
             }
             Kind::Covered | Kind::Lost => {
                 if let Some(range) = read.range() {
-                    let stream = self.stream(record.stream, range);
+                    let stream = Self::stream(&mut self.streams, record.stream, range);
                     stream.end = offset + read.len as u64;
                     stream.summary.last_time_us = stream.summary.last_time_us.max(record.time_us);
                     if read.kind == Kind::Lost {
@@ -127,8 +133,8 @@ impl MemoryIndex {
         }
     }
 
-    fn stream(&mut self, stream: u32, covers: (u64, u64)) -> &mut StreamIndex {
-        let index = self.streams.entry(stream).or_insert_with(|| StreamIndex::new(stream, covers));
+    fn stream(streams: &mut HashMap<u32, StreamIndex>, stream: u32, covers: (u64, u64)) -> &mut StreamIndex {
+        let index = streams.entry(stream).or_insert_with(|| StreamIndex::new(stream, covers));
         index.cover(covers);
         index
     }
@@ -171,9 +177,13 @@ impl MemoryIndex {
         chunks.partition_point(|chunk| chunk.head.is_not_behind(by)).saturating_sub(1)
     }
 
+    pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
+        Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.head.time_us)
+    }
+
     pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
         let chunk = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk));
-        chunk.map(|chunk| decode_places(chunk.head, &chunk.bytes)).transpose()
+        chunk.map(|chunk| decode_places(chunk.head.sequence, chunk.head.offset, &chunk.bytes)).transpose()
     }
 
     fn topic_index(&self, stream: u32, topic: &str) -> Option<&TopicIndex> {
@@ -184,8 +194,8 @@ impl MemoryIndex {
         self.topic_index(stream, topic).map(|index| index.summary)
     }
 
-    pub(super) fn topic_offsets(&self, stream: u32, topic: &str) -> Result<Vec<u64>, IndexDamaged> {
-        self.topic_index(stream, topic).map_or(Ok(Vec::new()), |index| decode_offsets(&index.offsets))
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
+        self.topic_index(stream, topic).map_or(Ok(Vec::new()), |index| decode_places(0, 0, &index.places))
     }
 
     pub(super) fn each_topic(&self, mut visit: impl FnMut(u32, &str, TopicSummary)) {
@@ -196,7 +206,29 @@ impl MemoryIndex {
         }
     }
 
-    pub(super) fn message_ids(&self) -> &[u8] {
-        &self.ids
+    pub(super) fn each_topic_of(&self, stream: u32, prefix: &str, mut visit: impl FnMut(&str, TopicSummary)) {
+        let topics = self.streams.get(&stream).into_iter().flat_map(|index| &index.topics);
+        for (topic, entry) in topics.filter(|(topic, _)| topic.starts_with(prefix)) {
+            visit(topic, entry.summary);
+        }
+    }
+
+    pub(super) fn each_topic_places_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        is_wanted: impl Fn(&str) -> bool,
+        mut visit: impl FnMut(&str, Vec<Place>),
+    ) -> Result<(), IndexDamaged> {
+        let topics = self.streams.get(&stream).into_iter().flat_map(|index| &index.topics);
+        for (topic, entry) in topics.filter(|(topic, _)| topic.starts_with(prefix) && is_wanted(topic)) {
+            visit(topic, decode_places(0, 0, &entry.places)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn encode_ids(&self) -> Vec<u8> {
+        let topics = self.streams.values().flat_map(|index| &index.topics);
+        self.ids.encode(topics.filter_map(|(topic, entry)| Some((&**topic, entry.id_topic?))))
     }
 }

@@ -7,18 +7,20 @@
 mod block;
 mod encode;
 mod file;
+mod ids;
 mod memory;
 
 use std::sync::Arc;
 
 pub(super) use encode::encode;
 pub(super) use file::FileIndex;
+pub(super) use ids::{Id, Ids};
 pub(super) use memory::MemoryIndex;
 
 use super::bytes::{Bytes, put_varint};
 
 /// How many records one chunk of a stream's places has.
-const CHUNK_RECORDS: usize = 512;
+const CHUNK_RECORDS: usize = if cfg!(test) { 4 } else { 512 };
 
 /// What a segment has of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +52,14 @@ impl Place {
     }
 }
 
-/// What a segment has of one topic of a stream.
+/// What a segment has of one topic of a stream: at least one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TopicSummary {
     pub(super) count: u64,
+    /// Of their records.
+    pub(super) bytes: u64,
     pub(super) first_sequence: u64,
-    pub(super) last_sequence: u64,
-    pub(super) last_offset: u64,
+    pub(super) last: Place,
 }
 
 /// The index' file is damaged or cannot be read; the segment itself can tell.
@@ -70,8 +73,6 @@ pub(super) enum By {
     Sequence(u64),
     /// The chunk in which the first record that is not before this time would be.
     Time(u64),
-    /// The chunk where the record at this offset would be.
-    Offset(u64),
 }
 
 /// The first record of a chunk.
@@ -88,7 +89,6 @@ impl ChunkHead {
         match by {
             By::Sequence(sequence) => self.sequence <= sequence,
             By::Time(time_us) => self.time_us < time_us,
-            By::Offset(offset) => self.offset <= offset,
         }
     }
 }
@@ -131,6 +131,14 @@ impl Index {
         }
     }
 
+    /// When the first message of a chunk was published; `None` behind the last chunk.
+    pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
+        match self {
+            Self::Memory(index) => index.chunk_time(stream, chunk),
+            Self::File(index) => index.chunk_time(stream, chunk),
+        }
+    }
+
     /// The places in a chunk, in order; `None` behind the last chunk.
     pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
         match self {
@@ -146,11 +154,11 @@ impl Index {
         }
     }
 
-    /// The offsets of all records of a topic, in order.
-    pub(super) fn topic_offsets(&self, stream: u32, topic: &str) -> Result<Vec<u64>, IndexDamaged> {
+    /// The places of all records of a topic, in order.
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
         match self {
-            Self::Memory(index) => index.topic_offsets(stream, topic),
-            Self::File(index) => index.topic_offsets(stream, topic),
+            Self::Memory(index) => index.topic_places(stream, topic),
+            Self::File(index) => index.topic_places(stream, topic),
         }
     }
 
@@ -165,36 +173,51 @@ impl Index {
         }
     }
 
-    /// The message ids, as [`ids`] reads them.
-    pub(super) fn message_ids(&self) -> Result<Vec<u8>, IndexDamaged> {
+    /// The topics of a stream whose names begin with `prefix`.
+    pub(super) fn each_topic_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        mut visit: impl FnMut(&str, TopicSummary),
+    ) -> Result<(), IndexDamaged> {
         match self {
-            Self::Memory(index) => Ok(index.message_ids().to_vec()),
-            Self::File(index) => index.message_ids(),
+            Self::Memory(index) => {
+                index.each_topic_of(stream, prefix, visit);
+                Ok(())
+            }
+            Self::File(index) => index.each_topic_of(stream, prefix, &mut visit),
+        }
+    }
+
+    /// The places of topics of a stream whose names begin with `prefix`.
+    pub(super) fn each_topic_places_of(
+        &self,
+        stream: u32,
+        prefix: &str,
+        is_wanted: impl Fn(&str) -> bool,
+        visit: impl FnMut(&str, Vec<Place>),
+    ) -> Result<(), IndexDamaged> {
+        match self {
+            Self::Memory(index) => index.each_topic_places_of(stream, prefix, is_wanted, visit),
+            Self::File(index) => index.each_topic_places_of(stream, prefix, is_wanted, visit),
+        }
+    }
+
+    /// The message ids.
+    pub(super) fn message_ids(&self) -> Result<Ids, IndexDamaged> {
+        match self {
+            Self::Memory(index) => Ids::read(index.encode_ids()),
+            Self::File(index) => Ids::read(index.ids()?),
         }
     }
 }
 
-/// Stream, sequence, time and id of the message ids in `bytes`.
-pub(super) fn next_id<'a>(bytes: &mut Bytes<'a>) -> Option<(u32, u64, u64, &'a [u8])> {
-    let stream = u32::try_from(bytes.varint()?).ok()?;
-    let sequence = bytes.varint()?;
-    let time_us = bytes.varint()?;
-    let len = usize::try_from(bytes.varint()?).ok()?;
-    Some((stream, sequence, time_us, bytes.take(len)?))
-}
-
-fn put_id(out: &mut Vec<u8>, stream: u32, sequence: u64, time_us: u64, id: &[u8]) {
-    for number in [u64::from(stream), sequence, time_us, id.len() as u64] {
-        put_varint(out, number);
-    }
-    out.extend_from_slice(id);
-}
-
-/// Reads the places of a chunk: for each the sequences left out before it, the bytes left out before it, its length.
-fn decode_places(head: ChunkHead, bytes: &[u8]) -> Result<Vec<Place>, IndexDamaged> {
+/// Reads places: for each the sequences left out before it, the bytes left out before it, its length.
+fn decode_places(sequence: u64, offset: u64, bytes: &[u8]) -> Result<Vec<Place>, IndexDamaged> {
     let mut bytes = Bytes(bytes);
-    let mut places = Vec::with_capacity(CHUNK_RECORDS);
-    let (mut sequence, mut offset) = (head.sequence, head.offset);
+    // No place takes less than three bytes.
+    let mut places = Vec::with_capacity(bytes.0.len() / 3);
+    let (mut sequence, mut offset) = (sequence, offset);
     while !bytes.is_empty() {
         let mut next = || bytes.varint().ok_or(IndexDamaged);
         let (skipped, gap, len) = (next()?, next()?, next()?);
@@ -207,14 +230,9 @@ fn decode_places(head: ChunkHead, bytes: &[u8]) -> Result<Vec<Place>, IndexDamag
     Ok(places)
 }
 
-/// Reads a topic's offsets: each as its distance from the one before.
-fn decode_offsets(bytes: &[u8]) -> Result<Vec<u64>, IndexDamaged> {
-    let mut bytes = Bytes(bytes);
-    let mut offsets = Vec::new();
-    let mut offset = 0_u64;
-    while !bytes.is_empty() {
-        offset = bytes.varint().and_then(|distance| offset.checked_add(distance)).ok_or(IndexDamaged)?;
-        offsets.push(offset);
-    }
-    Ok(offsets)
+/// Puts a place behind one before, or behind the beginning.
+fn put_place(out: &mut Vec<u8>, place: Place, (expected, end): (u64, u64)) {
+    put_varint(out, place.sequence.saturating_sub(expected));
+    put_varint(out, place.offset.saturating_sub(end));
+    put_varint(out, place.len);
 }

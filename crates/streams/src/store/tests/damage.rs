@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use carillon_wire::Pattern;
+
+use super::super::IdWindow;
 use super::super::faulty::FaultyDisk;
 use super::super::header::SegmentId;
 use super::super::{Damage, Log, Options, Recovered};
-use super::{Message, append, message, messages, open};
+use super::{Message, append, bytes, last_of_topic, message, messages, open, read, read_topic};
 
 const TOPICS: [&str; 3] = ["a", "b.c", "d"];
 const PER_STREAM: u64 = 18;
@@ -48,7 +51,7 @@ fn missing(log: &Log, recovered: &Recovered, kept: &Kept) -> usize {
     let mut missing = 0;
     for (stream, kept) in kept {
         let end = recovered.streams.get(stream).map_or(0, |stream| stream.last_sequence);
-        let page = reader.read(*stream, 1, usize::MAX);
+        let page = read(&reader, *stream);
         let is_damaged = |sequence| page.damaged().iter().any(|range| range.contains(&sequence));
         let is_gone = |sequence| {
             let uncertain = recovered.streams.get(stream).is_none_or(|stream| !stream.end_is_certain);
@@ -64,14 +67,35 @@ fn missing(log: &Log, recovered: &Recovered, kept: &Kept) -> usize {
         }
         for topic in TOPICS {
             let expected: Vec<_> = read.iter().filter(|message| message.topic == topic).cloned().collect();
-            let page = reader.read_topics(*stream, &[topic], 1, usize::MAX);
+            let page = read_topic(&reader, *stream, topic);
             assert_eq!(messages(&page), expected);
             for message in kept.iter().filter(|message| message.topic == topic && !read.contains(message)) {
                 let is_named = page.damaged().iter().any(|range| range.contains(&message.sequence));
                 assert!(is_named || is_gone(message.sequence));
             }
-            assert_eq!(messages(&reader.last_of_topic(*stream, topic)).last(), expected.last());
+            let last = last_of_topic(&reader, *stream, topic);
+            let is_behind = |message: &&Message| expected.last().is_none_or(|last| message.sequence > last.sequence);
+            let lost = kept.iter().filter(|message| message.topic == topic).filter(is_behind);
+            let is_named = |sequence| last.damaged().iter().any(|range| range.contains(&sequence));
+            assert!(
+                messages(&last).last() == expected.last()
+                    || (last.is_empty() && lost.clone().any(|message| is_named(message.sequence)))
+            );
+            assert!(lost.clone().all(|message| is_named(message.sequence) || is_gone(message.sequence)));
         }
+        let one_token = Pattern::new("*").unwrap();
+        let pages = reader.read_matching(*stream, one_token, 1, u64::MAX, &bytes(u64::MAX));
+        let expected: Vec<_> = read.iter().filter(|message| !message.topic.contains('.')).cloned().collect();
+        assert_eq!(messages(&pages), expected);
+        for message in kept.iter().filter(|message| !message.topic.contains('.') && !read.contains(message)) {
+            let is_named = pages.damaged().iter().any(|range| range.contains(&message.sequence));
+            assert!(is_named || is_gone(message.sequence));
+        }
+        // One that is damaged may count as one of the newest.
+        let (n, lost) = (4, kept.len() - read.len());
+        let position = reader.position_before_newest(*stream, one_token, n, u64::MAX);
+        let behind = expected.iter().filter(|message| message.sequence > position).count();
+        assert!(behind <= n && behind + lost >= n.min(expected.len()));
         for message in kept {
             let found = reader.sequence_at(*stream, message.time_us);
             assert!(found == message.sequence || !read.contains(message));
@@ -144,7 +168,10 @@ fn a_flipped_bit_of_an_index_or_the_manifest_costs_nothing() {
         for_each_flipped_bit(&disk, &name, |disk, bit| {
             let (log, recovered) = open(&disk, TINY).unwrap();
             assert_eq!(missing(&log, &recovered, &kept), 0, "bit {bit} of {name}");
-            assert_eq!(log.reader().message_ids(0).count(), kept.values().map(Vec::len).sum::<usize>());
+            assert_eq!(
+                log.reader().message_ids(|_| Some(IdWindow { from_time_us: 0, max: usize::MAX })).len(),
+                kept.values().map(Vec::len).sum::<usize>()
+            );
             assert_eq!((recovered.cut, recovered.damage), (None, Vec::new()));
         });
     }
@@ -163,7 +190,7 @@ fn a_flipped_bit_of_a_compacted_segment_is_named_though_much_was_replaced() {
     // What was replaced and stands in segments that were not worth it is read again until it is said again.
     let (log, _) = open(&disk, TINY).unwrap();
     for (stream, kept) in &mut kept {
-        *kept = messages(&log.reader().read(*stream, 1, usize::MAX));
+        *kept = messages(&read(&log.reader(), *stream));
         assert!(kept.len() < usize::try_from(PER_STREAM).unwrap());
     }
     drop(log);
@@ -194,7 +221,7 @@ fn a_last_segment_that_ends_anywhere_keeps_what_is_whole_and_goes_on() {
         for (stream, kept) in &kept {
             let last = recovered.streams[stream].last_sequence;
             let there: Vec<_> = kept.iter().filter(|message| message.sequence <= last).cloned().collect();
-            assert_eq!(messages(&log.reader().read(*stream, 1, usize::MAX)), there);
+            assert_eq!(messages(&read(&log.reader(), *stream)), there);
             append(&mut log, *stream, &message(*stream, last + 1, "a", 0), b"");
         }
         log.commit().unwrap();
@@ -271,7 +298,7 @@ fn bytes_of_a_payload_never_pass_for_a_record() {
     bytes[at + 4] ^= 1;
     disk.set_bytes(&name, &bytes);
     let (log, _) = open(&disk, Options::default()).unwrap();
-    let page = log.reader().read(1, 1, usize::MAX);
+    let page = read(&log.reader(), 1);
     assert_eq!(page.damaged(), [2..=2]);
     assert_eq!(messages(&page), [message(1, 1, "a", 0), message(1, 3, "a", 0)]);
 }

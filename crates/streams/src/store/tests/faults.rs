@@ -5,7 +5,7 @@ use std::io;
 use super::super::faulty::{Fault, FaultyDisk};
 use super::super::header::SegmentId;
 use super::super::{AppendError, Log, OpenError, Options, StoreFailed};
-use super::{SMALL, append, message, open};
+use super::{SMALL, append, bytes, message, open, read};
 
 /// Rolls segments, retains, replaces and compacts, and stops at the first failure.
 fn work(log: &mut Log, committed: &mut u64) -> Result<(), StoreFailed> {
@@ -57,7 +57,7 @@ fn whichever_call_fails_nothing_committed_is_lost() {
         let mut last = recovered.streams.get(&1).map_or(0, |stream| stream.last_sequence);
         assert!((committed..=committed + 1).contains(&last), "call {call}: {last}");
         if last > 0 {
-            let page = log.reader().read(1, last, usize::MAX);
+            let page = log.reader().read(1, last, u64::MAX, &bytes(u64::MAX));
             assert_eq!((page.len(), page.damaged().len()), (1, 0), "call {call}");
         }
         work(&mut log, &mut last).unwrap();
@@ -79,7 +79,7 @@ fn after_a_failed_sync_nothing_is_taken_until_it_is_opened_again() {
     assert_eq!(log.commit(), Err(failed.clone()));
     assert_eq!(log.retain(&[(1, 2)]), Err(failed.clone()));
     assert_eq!(log.failed(), Some(&failed));
-    assert_eq!(log.reader().read(1, 1, usize::MAX).len(), 1);
+    assert_eq!(read(&log.reader(), 1).len(), 1);
     drop(log);
     // What the cache still shows is made sure of before anybody sees it.
     let (log, recovered) = open(&disk, SMALL).unwrap();
@@ -145,7 +145,7 @@ fn a_stream_of_which_nothing_is_left_keeps_its_numbers() {
     let (mut log, recovered) = open(&disk, SMALL).unwrap();
     let stream = &recovered.streams[&1];
     assert_eq!((stream.first_sequence, stream.last_sequence, stream.count), (101, 100, 0));
-    assert_eq!(log.reader().read(1, 1, usize::MAX).next_sequence(), 101);
+    assert_eq!(read(&log.reader(), 1).next_sequence(), 101);
     append(&mut log, 1, &message(1, 101, "a", 0), b"");
     log.commit().unwrap();
 }

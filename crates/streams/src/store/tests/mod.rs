@@ -1,14 +1,18 @@
 //! Tests of the whole store, on a disk that fails on purpose.
 
 mod damage;
+mod definitions;
 mod directory;
 mod faults;
 mod model;
+mod queries;
 
 use std::sync::Arc;
 
 use super::faulty::FaultyDisk;
-use super::{Log, OpenError, Options, Page, Record, Recovered};
+use super::{Log, OpenError, Options, Page, Reader, Record, Recovered};
+use crate::stream::PageLimits;
+use carillon_wire::Pattern;
 
 const SMALL: Options = Options { segment_bytes: 2000, reserve_bytes: 0 };
 
@@ -23,6 +27,23 @@ struct Message {
 
 fn open(disk: &FaultyDisk, options: Options) -> Result<(Log, Recovered), OpenError> {
     Log::open(Arc::new(disk.clone()), options)
+}
+
+/// A page with as much as these bytes hold.
+fn bytes(bytes: u64) -> PageLimits {
+    PageLimits { messages: usize::MAX, bytes, looked_at: usize::MAX }
+}
+
+fn read(reader: &Reader, stream: u32) -> Page {
+    reader.read(stream, 1, u64::MAX, &bytes(u64::MAX))
+}
+
+fn read_topic(reader: &Reader, stream: u32, topic: &str) -> Page {
+    reader.read_matching(stream, Pattern::new(topic).unwrap(), 1, u64::MAX, &bytes(u64::MAX))
+}
+
+fn last_of_topic(reader: &Reader, stream: u32, topic: &str) -> Page {
+    reader.last_by_topic(stream, Pattern::new(topic).unwrap(), u64::MAX, 0, &bytes(u64::MAX))
 }
 
 fn append(log: &mut Log, stream: u32, message: &Message, message_id: &[u8]) {

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::super::faulty::{Fault, FaultyDisk};
 use super::super::{AppendError, Log, Recovered};
-use super::{Message, SMALL, message, messages, open};
+use super::queries::Known;
+use super::{Message, SMALL, bytes, last_of_topic, message, messages, open, read, read_topic};
 
 const STREAMS: u32 = 3;
 const TOPICS: [&str; 4] = ["a", "a.b", "c", "long.topic.of.many.tokens"];
@@ -19,6 +20,9 @@ enum Op {
     Retain { stream: u32, keep: u64 },
     Remove { stream: u32 },
     Replace { stream: u32, topic: usize },
+    ReplaceBeyond { stream: u32, topics: Vec<usize>, max: u32 },
+    ReplaceAllBeyond { stream: u32, max: u32 },
+    Cut { stream: u32, age: u64, bytes: u64, count: u64 },
     Compact,
     Fail { after: u64, full: bool },
     Reopen,
@@ -34,6 +38,11 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..STREAMS, 0_u64..30).prop_map(|(stream, keep)| Op::Retain { stream, keep }),
         1 => (0..STREAMS).prop_map(|stream| Op::Remove { stream }),
         3 => (0..STREAMS, 0..TOPICS.len()).prop_map(|(stream, topic)| Op::Replace { stream, topic }),
+        5 => (0..STREAMS, prop::collection::vec(0..TOPICS.len(), 0..4), 1_u32..5)
+            .prop_map(|(stream, topics, max)| Op::ReplaceBeyond { stream, topics, max }),
+        2 => (0..STREAMS, 1_u32..5).prop_map(|(stream, max)| Op::ReplaceAllBeyond { stream, max }),
+        6 => (0..STREAMS, 0_u64..200, 0_u64..3000, 0_u64..20)
+            .prop_map(|(stream, age, bytes, count)| Op::Cut { stream, age, bytes, count }),
         3 => Just(Op::Compact),
         2 => (0_u64..12, any::<bool>()).prop_map(|(after, full)| Op::Fail { after, full }),
         2 => Just(Op::Reopen),
@@ -75,6 +84,9 @@ struct World {
     /// Appended after the last commit that succeeded, with the stream's place.
     pending: Vec<(usize, Message)>,
     next_number: u32,
+    /// The bytes of each record, by number and sequence.
+    bytes: BTreeMap<(u32, u64), u64>,
+    checks: u64,
     /// Compaction may have taken what was replaced once, though nothing says so after a restart.
     compacted: bool,
 }
@@ -84,7 +96,16 @@ impl World {
         let disk = FaultyDisk::new();
         let (log, _) = open(&disk, SMALL).unwrap();
         let streams = (0..STREAMS).map(|number| Stream { number, first: 1, ..Stream::default() }).collect();
-        Self { disk, log: Some(log), streams, pending: Vec::new(), next_number: STREAMS, compacted: false }
+        Self {
+            disk,
+            log: Some(log),
+            streams,
+            pending: Vec::new(),
+            next_number: STREAMS,
+            bytes: BTreeMap::new(),
+            checks: 0,
+            compacted: false,
+        }
     }
 
     fn log(&mut self) -> &mut Log {
@@ -105,6 +126,8 @@ impl World {
             message_id: &id,
             delivery: &message.delivery,
         };
+        let bytes = super::super::record::len(&record) as u64;
+        self.bytes.insert((number, message.sequence), bytes);
         let has_failed = self.log().failed().is_some();
         match self.log().append(&record) {
             Ok(()) => {
@@ -151,7 +174,7 @@ impl World {
         }
         if self.log().remove(number).is_ok() {
             let reader = self.log().reader();
-            assert!(reader.read(number, 1, usize::MAX).is_empty());
+            assert!(read(&reader, number).is_empty());
             self.removed(place);
         } else {
             self.streams[place].maybe_removed = true;
@@ -171,6 +194,33 @@ impl World {
             let number = stream.number;
             self.log().replace(number, TOPICS[topic], last);
         }
+    }
+
+    /// Some of them, or all.
+    fn replace_beyond(&mut self, place: usize, topics: Option<&[usize]>, max: u32) {
+        let stream = &mut self.streams[place];
+        let number = stream.number;
+        let readable = stream.readable();
+        let all: Vec<usize> = (0..TOPICS.len()).collect();
+        for topic in topics.unwrap_or(&all).iter().map(|topic| TOPICS[*topic]) {
+            let of_topic: Vec<u64> =
+                readable.iter().filter(|message| message.topic == topic).map(|message| message.sequence).collect();
+            if let Some(replaced) = of_topic.len().checked_sub(max as usize).filter(|count| *count > 0) {
+                stream.replaced.insert(topic.to_owned(), of_topic[replaced]);
+            }
+        }
+        let max = std::num::NonZeroU32::new(max).unwrap();
+        match topics {
+            Some(topics) => self.log().replace_beyond(number, max, topics.iter().map(|topic| TOPICS[*topic])),
+            None => self.log().replace_all_beyond(number, max),
+        }
+    }
+
+    fn check_cut(&mut self, place: usize, bounds: (u64, u64, u64)) {
+        let Stream { number, last, .. } = self.streams[place];
+        let readable = self.streams[place].readable();
+        let bytes: Vec<u64> = readable.iter().map(|message| self.bytes[&(number, message.sequence)]).collect();
+        Known { number, readable: &readable, last }.check_cut(self.log(), &bytes, bounds);
     }
 
     fn compact(&mut self) {
@@ -239,7 +289,7 @@ impl World {
     fn forget_what_compaction_took(&mut self) {
         let reader = self.log().reader();
         for stream in &mut self.streams {
-            let page = reader.read(stream.number, 1, usize::MAX);
+            let page = read(&reader, stream.number);
             assert!(page.damaged().is_empty());
             let there = messages(&page);
             let readable = stream.readable();
@@ -265,12 +315,14 @@ impl World {
 
     fn check(&mut self) {
         let reader = self.log().reader();
+        self.checks += 1;
         for stream in &self.streams {
             let readable = stream.readable();
-            for max_bytes in [0, 300, usize::MAX] {
+            Known { number: stream.number, readable: &readable, last: stream.last }.check(&reader, self.checks);
+            for max_bytes in [0, 300, u64::MAX] {
                 let (mut from, mut read) = (1, Vec::new());
                 loop {
-                    let page = reader.read(stream.number, from, max_bytes);
+                    let page = reader.read(stream.number, from, u64::MAX, &bytes(max_bytes));
                     assert_eq!(page.damaged(), []);
                     read.extend(messages(&page));
                     if page.next_sequence() > stream.last {
@@ -283,8 +335,8 @@ impl World {
             }
             for topic in TOPICS {
                 let of_topic: Vec<_> = readable.iter().filter(|message| message.topic == topic).cloned().collect();
-                assert_eq!(messages(&reader.read_topics(stream.number, &[topic], 1, usize::MAX)), of_topic);
-                let last = reader.last_of_topic(stream.number, topic);
+                assert_eq!(messages(&read_topic(&reader, stream.number, topic)), of_topic);
+                let last = last_of_topic(&reader, stream.number, topic);
                 assert_eq!(messages(&last).last(), of_topic.last());
                 assert!(last.len() <= 1 && last.damaged().is_empty());
             }
@@ -302,6 +354,9 @@ impl World {
             Op::Retain { stream, keep } => self.retain(stream as usize, keep),
             Op::Remove { stream } => self.remove(stream as usize),
             Op::Replace { stream, topic } => self.replace(stream as usize, topic),
+            Op::ReplaceBeyond { stream, ref topics, max } => self.replace_beyond(stream as usize, Some(topics), max),
+            Op::ReplaceAllBeyond { stream, max } => self.replace_beyond(stream as usize, None, max),
+            Op::Cut { stream, age, bytes, count } => self.check_cut(stream as usize, (age, bytes, count)),
             Op::Compact => self.compact(),
             Op::Fail { after, full: true } => {
                 self.disk.fail(Fault::Full(self.disk.used_bytes() + usize::try_from(after).unwrap() * 100));

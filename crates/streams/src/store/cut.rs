@@ -1,0 +1,117 @@
+//! What retention by age, bytes and count takes: first by segments, then by the chunks of the one at the front, then by
+//! the messages of one chunk. So it is exact to the message, and little is read.
+
+use super::index::{By, Place};
+use super::ledger::{minus, plus};
+use super::log::Log;
+use super::segment::Segment;
+use super::shared::Snapshot;
+use super::walk::for_each_record;
+use crate::stream::{Cut, Extent, Retention, Totals};
+
+impl Log {
+    /// What retention by age, bytes and count takes from the front of a stream now, exact to the message. Nothing is done
+    /// yet: hand [`Cut::first`] to [`retain`](Self::retain).
+    pub fn cut(&self, stream: u32, retention: &Retention, now_us: u64) -> Option<Cut> {
+        let snapshot = self.shared.snapshot(stream)?;
+        let kept = snapshot.stream.totals;
+        let has_any = |extent: &Extent| extent.totals.messages > 0;
+        let segments = self.ledger.of(stream).map(|held| held.extent).filter(has_any);
+        let cut = retention.cut(now_us, kept, segments);
+        let first = cut.map_or(snapshot.stream.first_sequence, |cut| cut.first);
+        let Some(front) = self.ledger.of(stream).find(|held| held.extent.last >= first && has_any(&held.extent)) else {
+            return cut;
+        };
+        let front = Front { stream, segment: &front.segment, snapshot: &snapshot };
+        let finer = retention.cut(now_us, left(kept, cut), front.chunks(first).filter(has_any));
+        let cut = joined(cut, finer);
+        let first = cut.map_or(first, |cut| cut.first);
+        joined(cut, retention.cut(now_us, left(kept, cut), front.messages(first)))
+    }
+}
+
+fn left(kept: Totals, cut: Option<Cut>) -> Totals {
+    cut.map_or(kept, |cut| minus(kept, cut.removed))
+}
+
+fn joined(cut: Option<Cut>, finer: Option<Cut>) -> Option<Cut> {
+    match (cut, finer) {
+        (Some(cut), Some(finer)) => Some(Cut { first: finer.first, removed: plus(cut.removed, finer.removed) }),
+        (cut, finer) => cut.or(finer),
+    }
+}
+
+/// The segment where a stream begins.
+struct Front<'a> {
+    stream: u32,
+    segment: &'a Segment,
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> Front<'a> {
+    /// Its chunks from a sequence on. Their newest times may be later than they are, so that too little is taken rather than
+    /// too much.
+    fn chunks(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
+        let Self { stream, segment, snapshot } = *self;
+        let last_time_us = segment.summary(stream).map_or(u64::MAX, |summary| summary.last_time_us);
+        let number = segment.look_up(|index| Ok(index.chunk(stream, By::Sequence(first)))).unwrap_or(0);
+        (number..).map_while(move |number| {
+            let kept = kept_places(segment, snapshot, segment.chunk(stream, number)?, (first, u64::MAX));
+            let next_time_us = segment.look_up(|index| Ok(index.chunk_time(stream, number + 1))).flatten();
+            Some(Extent {
+                last: kept.last().map_or(0, |place| place.sequence),
+                newest_time_us: next_time_us.unwrap_or(last_time_us),
+                totals: totals(&kept),
+            })
+        })
+    }
+
+    /// Its messages from a sequence on.
+    fn messages(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
+        let Self { stream, segment, snapshot } = *self;
+        let last_time_us = segment.summary(stream).map_or(u64::MAX, |summary| summary.last_time_us);
+        segment.chunks_from(stream, first).flat_map(move |places| {
+            let kept = kept_places(segment, snapshot, places, (first, u64::MAX));
+            let mut extents = Vec::with_capacity(kept.len());
+            for_each_record(segment, &kept, |place, read| {
+                extents.push(Extent {
+                    last: place.sequence,
+                    newest_time_us: read.map_or(last_time_us, |read| read.record.time_us),
+                    totals: Totals { messages: 1, bytes: place.len },
+                });
+            });
+            extents
+        })
+    }
+}
+
+/// What a segment has of a stream from a sequence up to before another, and is kept.
+pub(super) fn kept_between(segment: &Segment, stream: u32, snapshot: &Snapshot, (first, end): (u64, u64)) -> Totals {
+    let mut sum = Totals::default();
+    for places in segment.chunks_from(stream, first) {
+        if places.first().is_some_and(|place| place.sequence >= end) {
+            break;
+        }
+        sum = plus(sum, totals(&kept_places(segment, snapshot, places, (first, end))));
+    }
+    sum
+}
+
+/// Those that stand in a range and were not replaced. Only where anything was are the records read for their topics.
+fn kept_places(segment: &Segment, snapshot: &Snapshot, mut places: Vec<Place>, (first, end): (u64, u64)) -> Vec<Place> {
+    places.retain(|place| (first..end).contains(&place.sequence));
+    if !snapshot.has_replaced() {
+        return places;
+    }
+    let mut kept = Vec::with_capacity(places.len());
+    for_each_record(segment, &places, |place, read| {
+        if !read.is_some_and(|read| snapshot.is_replaced(read.record.topic, place.sequence)) {
+            kept.push(place);
+        }
+    });
+    kept
+}
+
+fn totals(places: &[Place]) -> Totals {
+    Totals { messages: places.len() as u64, bytes: places.iter().map(|place| place.len).sum() }
+}

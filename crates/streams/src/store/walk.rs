@@ -1,0 +1,225 @@
+//! A read of one stream, on its way through the segments.
+
+use std::sync::Arc;
+
+use carillon_wire::{Pattern, Topic};
+
+use super::index::{Place, Summary};
+use super::page::Page;
+use super::record::{self, Kind, Read};
+use super::segment::Segment;
+use super::shared::Snapshot;
+use crate::stream::PageLimits;
+
+/// How much is read at once, and how many bytes of other streams are read along rather than reading twice.
+const SPAN_BYTES: u64 = 256 << 10;
+const READ_ALONG_BYTES: u64 = 4 << 10;
+
+/// Whether a page has room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Yes,
+    No,
+}
+
+/// Fills one page.
+pub(super) struct Walk<'a> {
+    stream: u32,
+    snapshot: &'a Snapshot,
+    /// The last sequence that is wanted.
+    through: u64,
+    limits: &'a PageLimits,
+    page: Page,
+    looked_at: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        stream: u32,
+        snapshot: &'a Snapshot,
+        (from, through): (u64, u64),
+        limits: &'a PageLimits,
+    ) -> Self {
+        let page = Page::new(from.max(snapshot.stream.first_sequence));
+        let through = through.min(snapshot.stream.last_sequence);
+        Self { stream, snapshot, through, limits, page, looked_at: 0 }
+    }
+
+    /// Goes through the segments that have the stream, and names what no segment has.
+    pub(super) fn run(mut self, mut read: impl FnMut(&mut Self, &Segment, &Summary) -> Full) -> Page {
+        for segment in self.segments_from(self.next()) {
+            let Some(summary) = segment.summary(self.stream) else { continue };
+            let (first, last) = summary.covers;
+            if last < self.next() {
+                continue;
+            }
+            if first > self.through {
+                break;
+            }
+            self.page.damage(self.next(), first.saturating_sub(1));
+            self.page.pass(first);
+            for (first, last) in segment.look_up(|index| Ok(index.lost(self.stream))).unwrap_or_default() {
+                self.page.damage(first, last);
+            }
+            if read(&mut self, segment, &summary) == Full::Yes {
+                return self.page.finish();
+            }
+            self.page.pass(last.min(self.through).saturating_add(1));
+        }
+        self.page.damage(self.next(), self.through);
+        self.page.pass(self.through.saturating_add(1));
+        self.page.finish()
+    }
+
+    /// The sequence that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.page.next_sequence()
+    }
+
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// The segments that may have a sequence or later ones. Readers are mostly near the end, so it is sought from there.
+    fn segments_from(&self, sequence: u64) -> impl Iterator<Item = &'a Arc<Segment>> + use<'a> {
+        let segments = &self.snapshot.segments;
+        let begins_before =
+            |segment: &Arc<Segment>| segment.summary(self.stream).is_some_and(|summary| summary.covers.0 <= sequence);
+        let start = segments.iter().rposition(begins_before).unwrap_or(0);
+        segments.iter().skip(start)
+    }
+
+    /// Reads a segment from the next sequence on, and takes what matches.
+    pub(super) fn read_chunks(&mut self, segment: &Segment, pattern: Option<Pattern<'_>>) -> Full {
+        for places in segment.chunks_from(self.stream, self.next()) {
+            if places.first().is_some_and(|first| first.sequence > self.through) {
+                break;
+            }
+            if self.read_places(segment, &places, pattern) == Full::Yes {
+                return Full::Yes;
+            }
+        }
+        Full::No
+    }
+
+    /// Reads the records at these places that are wanted and that the page has not passed, those that lie close together
+    /// at once.
+    pub(super) fn read_places(&mut self, segment: &Segment, places: &[Place], pattern: Option<Pattern<'_>>) -> Full {
+        let next = self.next();
+        let start = places.partition_point(|place| place.sequence < next);
+        let end = places.partition_point(|place| place.sequence <= self.through);
+        let mut places = places.get(start..end).unwrap_or_default();
+        let mut buffer = Vec::new();
+        while let Some(first) = places.first() {
+            let (span, rest) = places.split_at(self.span(places, pattern.is_none()));
+            read_span(segment, span, &mut buffer);
+            for place in span {
+                let bytes = usize::try_from(place.offset - first.offset).ok().and_then(|start| buffer.get(start..));
+                let single = bytes.is_none_or(<[u8]>::is_empty).then(|| read_alone(segment, place)).flatten();
+                let bytes = single.as_deref().or(bytes).unwrap_or_default();
+                let read = record::read(bytes, segment.header.salt).ok();
+                if self.take(read.as_ref(), place.sequence, pattern) == Full::Yes {
+                    return Full::Yes;
+                }
+            }
+            places = rest;
+        }
+        Full::No
+    }
+
+    /// How many of the places to read at once.
+    fn span(&self, places: &[Place], takes_all: bool) -> usize {
+        let Some(first) = places.first() else { return 0 };
+        // What surely is too much for the page need not be read.
+        let room = self.limits.bytes.saturating_sub(self.page.deliveries().len() as u64);
+        let most_bytes = room.clamp(first.len, SPAN_BYTES.max(first.len));
+        let left = if takes_all { self.limits.messages.saturating_sub(self.page.len()) } else { places.len() };
+        let mut end = first.end();
+        let is_near = |place: &&Place| {
+            let near = place.offset >= first.offset
+                && place.offset - first.offset <= most_bytes
+                && place.offset <= end + READ_ALONG_BYTES;
+            if near {
+                end = end.max(place.end());
+            }
+            near
+        };
+        places.iter().take(left).take_while(is_near).count().max(1)
+    }
+
+    /// Puts a record into the page, or names its sequence as damaged.
+    fn take(&mut self, read: Option<&Read<'_>>, sequence: u64, pattern: Option<Pattern<'_>>) -> Full {
+        // All before it is done with, also where that were other messages.
+        self.page.pass(sequence);
+        if self.looked_at >= self.limits.looked_at.max(1) {
+            return Full::Yes;
+        }
+        self.looked_at += 1;
+        let is_it = |read: &&Read<'_>| {
+            read.kind == Kind::Message && read.record.stream == self.stream && read.record.sequence == sequence
+        };
+        if let Some(Read { record, .. }) = read.filter(is_it) {
+            if matches(pattern, record.topic) && !self.snapshot.is_replaced(record.topic, sequence) {
+                if self.is_full_for(record.delivery.len()) {
+                    return Full::Yes;
+                }
+                self.page.push(sequence, record.time_us, record.topic, record.delivery);
+            }
+        } else {
+            self.page.damage(sequence, sequence);
+        }
+        self.page.pass(sequence.saturating_add(1));
+        Full::No
+    }
+
+    /// One message always has room.
+    fn is_full_for(&self, bytes: usize) -> bool {
+        let bytes = (self.page.deliveries().len() as u64).saturating_add(bytes as u64);
+        !self.page.is_empty() && (self.page.len() >= self.limits.messages || bytes > self.limits.bytes)
+    }
+}
+
+pub(super) fn matches(pattern: Option<Pattern<'_>>, topic: &str) -> bool {
+    pattern.is_none_or(|pattern| Topic::new(topic).is_ok_and(|topic| pattern.matches(topic)))
+}
+
+/// Reads from the first place to the end of the last one; leaves the buffer empty where that fails.
+fn read_span(segment: &Segment, span: &[Place], buffer: &mut Vec<u8>) {
+    buffer.clear();
+    let (Some(first), Some(end)) = (span.first(), span.iter().map(Place::end).max()) else { return };
+    // An index that damage made nonsense of must not become an allocation.
+    if end <= segment.file.len().unwrap_or(0) {
+        buffer.resize(usize::try_from(end - first.offset).unwrap_or(0), 0);
+        if segment.file.read_at(buffer, first.offset).is_err() {
+            buffer.clear();
+        }
+    }
+}
+
+/// One record where the read of a whole span failed.
+fn read_alone(segment: &Segment, place: &Place) -> Option<Vec<u8>> {
+    if place.end() > segment.file.len().ok()? {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(place.len).ok()?];
+    segment.file.read_at(&mut bytes, place.offset).ok()?;
+    Some(bytes)
+}
+
+/// Reads the records of places that lie close together, such as a chunk's, as far as they are sound.
+pub(super) fn for_each_record(segment: &Segment, places: &[Place], mut visit: impl FnMut(Place, Option<&Read<'_>>)) {
+    let mut buffer = Vec::new();
+    for span in places.chunk_by(|before, next| {
+        next.offset >= before.offset && next.offset - before.end().min(next.offset) <= READ_ALONG_BYTES
+    }) {
+        read_span(segment, span, &mut buffer);
+        let start = span.first().map_or(0, |first| first.offset);
+        for place in span {
+            let bytes = usize::try_from(place.offset - start).ok().and_then(|start| buffer.get(start..));
+            let single = bytes.is_none_or(<[u8]>::is_empty).then(|| read_alone(segment, place)).flatten();
+            let bytes = single.as_deref().or(bytes).unwrap_or_default();
+            let read = record::read(bytes, segment.header.salt).ok();
+            visit(*place, read.as_ref().filter(|read| read.record.sequence == place.sequence));
+        }
+    }
+}
