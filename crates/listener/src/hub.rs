@@ -4,14 +4,20 @@
 use std::sync::Arc;
 
 use carillon_metrics::{DropReason, ShardMetrics};
-use carillon_router::{ConnectionKey, Outgoing, Router, SubscribeError, UnsubscribeError};
+use carillon_router::{ConnectionKey, Router, SubscribeError, UnsubscribeError};
+use carillon_streams::{keeper::Submissions, stream::Durability};
 use carillon_wire::{
-    BrokerMessage, Id, PatternBuf, Topic,
+    BrokerMessage, Id, PatternBuf, Start, Topic,
     broker_message::{Delivery, Ended},
-    client_message::{Publish, Subscribe, Unsubscribe},
+    client_message::{History, Publish, Subscribe, Unsubscribe},
 };
 
-use crate::{clock::Moment, settings::Limits, shard::queue::Batch};
+use crate::{
+    clock::Moment,
+    settings::Limits,
+    shard::queue::Batch,
+    streams::{NotStarted, Streams, Told},
+};
 
 /// The work of one turn, counted in subscriptions that got a message: about a millisecond. A quarter of it makes the
 /// batches of 1,000 subscribers so small that a delivery at full speed costs more than twice as much.
@@ -40,28 +46,38 @@ pub(crate) enum Work {
     Credentials,
 }
 
+/// What a connection has published, on its way.
+pub(crate) struct Outgoing {
+    /// For the other shards.
+    pub(crate) batch: Option<Batch>,
+    /// For the keeper of the streams.
+    pub(crate) submissions: Vec<(Durability, Submissions)>,
+}
+
 /// The shard's part of the broker, without sockets.
 pub(crate) struct Hub {
-    router: Router,
-    metrics: Arc<ShardMetrics>,
+    pub(crate) router: Router,
+    /// Where there are any.
+    pub(crate) streams: Option<Streams>,
+    pub(crate) metrics: Arc<ShardMetrics>,
     /// Publications for the other shards; none where there are none.
     batch: Option<Batch>,
     /// What is left of the turn's share of work.
-    work_left: usize,
+    pub(crate) work_left: usize,
     /// Where a publication is encoded when there is no batch.
     scratch: Vec<u8>,
 }
 
 impl Hub {
     /// `has_peers`: whether there are other shards that need the publications too.
-    pub(crate) fn new(limits: &Limits, metrics: Arc<ShardMetrics>, has_peers: bool) -> Self {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<ShardMetrics>, has_peers: bool, streams: Option<Streams>) -> Self {
         let router = Router::new(carillon_router::Limits {
             max_subscriptions: limits.max_subscriptions,
             max_wildcards: limits.max_wildcards,
             outbox_bytes: limits.outbox_bytes,
             outbox_messages: limits.outbox_messages,
         });
-        Self { router, metrics, batch: has_peers.then(Batch::default), work_left: 0, scratch: Vec::new() }
+        Self { router, streams, metrics, batch: has_peers.then(Batch::default), work_left: 0, scratch: Vec::new() }
     }
 
     /// A turn begins, one of so many that want more than one: they share what others may have to wait for.
@@ -89,6 +105,7 @@ impl Hub {
 
     fn publish_here(&mut self, topic: Topic<'_>, accepted_nanos: u64, encode: impl FnOnce() -> Box<[u8]>) {
         let published = self.router.publish(topic, accepted_nanos, encode);
+        self.take_fallen();
         let work = WORK_FOR_EACH_PUBLICATION + published.subscriptions as usize + published.nodes_visited as usize;
         self.work_left = self.work_left.saturating_sub(work);
     }
@@ -100,22 +117,51 @@ impl Hub {
     /// Forgets a connection; what still waits for it is counted as dropped.
     pub(crate) fn disconnect(&mut self, key: ConnectionKey, reason: DropReason) {
         let waiting = self.router.disconnect(key);
+        if let Some(streams) = &mut self.streams {
+            streams.disconnect(key);
+        }
         self.metrics.messages_dropped.of(reason).add(waiting);
     }
 
+    /// Subscribes from now on.
     pub(crate) fn subscribe(&mut self, key: ConnectionKey, subscribe: &Subscribe<'_>) -> Result<(), SubscribeError> {
         self.router.subscribe(key, subscribe.id, subscribe.pattern, subscribe.overflow)
     }
 
-    /// The reply is queued behind the subscription's last delivery.
+    /// Subscribes with a start in a stream. The reply comes with [`Hub::on_reply`], where it is not returned.
+    pub(crate) fn subscribe_from(
+        &mut self,
+        key: ConnectionKey,
+        subscribe: &Subscribe<'_>,
+        start: &Start<'_>,
+    ) -> Result<Option<Told>, NotStarted> {
+        let Self { router, streams, .. } = self;
+        let streams = streams.as_mut().ok_or(NotStarted::NoStream)?;
+        streams.subscribe(router, key, subscribe, start)
+    }
+
+    /// Asks for a page of what a stream keeps.
+    pub(crate) fn history(&mut self, key: ConnectionKey, history: &History<'_>) -> Result<(), NotStarted> {
+        let Self { router, streams, .. } = self;
+        let streams = streams.as_mut().ok_or(NotStarted::NoStream)?;
+        streams.history(router, key, history)
+    }
+
+    /// The reply is queued behind the subscription's last delivery. Tells whether the subscription itself has not been
+    /// answered yet.
     pub(crate) fn unsubscribe(
         &mut self,
         key: ConnectionKey,
         unsubscribe: &Unsubscribe,
-    ) -> Result<(), UnsubscribeError> {
+    ) -> Result<bool, UnsubscribeError> {
         let mut reply = Vec::new();
-        BrokerMessage::Ok(unsubscribe.id).encode(&mut reply);
-        self.router.unsubscribe(key, unsubscribe.subscription, reply.into())
+        BrokerMessage::ok(unsubscribe.id).encode(&mut reply);
+        self.router.unsubscribe(key, unsubscribe.subscription, reply.into())?;
+        Ok(self.forget_in_streams(key, unsubscribe.subscription))
+    }
+
+    fn forget_in_streams(&mut self, key: ConnectionKey, subscription: Id) -> bool {
+        self.streams.as_mut().is_some_and(|streams| streams.forget(key, subscription))
     }
 
     /// The live subscriptions of a connection.
@@ -123,12 +169,29 @@ impl Hub {
         self.router.subscriptions(key).collect()
     }
 
-    /// Ends a subscription that its client did not ask to end; the client is told behind its last delivery.
-    pub(crate) fn end_subscription(&mut self, key: ConnectionKey, ended: &Ended<'_>) {
+    /// Ends a subscription that its client did not ask to end; the client is told behind its last delivery. Tells whether
+    /// the subscription itself has not been answered yet.
+    pub(crate) fn end_subscription(&mut self, key: ConnectionKey, ended: &Ended<'_>) -> bool {
         let mut message = Vec::new();
         BrokerMessage::Ended(*ended).encode(&mut message);
         // One that has ended meanwhile needs no end.
         let _ = self.router.unsubscribe(key, ended.subscription, message.into());
+        self.forget_in_streams(key, ended.subscription)
+    }
+
+    /// The stream that keeps a topic.
+    pub(crate) fn stream_of(&self, topic: Topic<'_>) -> Option<u32> {
+        self.streams.as_ref().and_then(|streams| streams.of_topic(topic))
+    }
+
+    /// Takes a publication into a stream, which is answered when it is kept.
+    pub(crate) fn submit(&mut self, key: ConnectionKey, stream: u32, publish: &Publish<'_>, moment: Moment) {
+        self.metrics.messages_received.inc();
+        self.metrics.payload_bytes_received.add(publish.payload.len() as u64);
+        self.work_left = self.work_left.saturating_sub(WORK_FOR_EACH_PUBLICATION);
+        if let Some(streams) = &mut self.streams {
+            streams.submit(key, stream, publish, moment);
+        }
     }
 
     /// Gives a publication to this shard's subscribers, and keeps it for the other shards'.
@@ -138,6 +201,7 @@ impl Hub {
             payload: publish.payload,
             time_us: moment.unix_us,
             headers: publish.headers,
+            in_stream: None,
         });
         self.metrics.messages_received.inc();
         self.metrics.payload_bytes_received.add(publish.payload.len() as u64);
@@ -179,19 +243,25 @@ impl Hub {
     /// Lets no connection keep more than so many bytes in its outbox.
     pub(crate) fn shrink_outboxes(&mut self, max_bytes: usize) {
         self.router.shrink_outboxes(max_bytes);
+        self.take_fallen();
     }
 
-    /// How large the batch for the other shards has become.
-    pub(crate) fn batch_bytes(&self) -> usize {
-        self.batch.as_ref().map_or(0, Batch::size_bytes)
+    /// How much has been published in this turn, for the other shards and for streams.
+    pub(crate) fn outgoing_bytes(&self) -> usize {
+        let submitted = self.streams.as_ref().map_or(0, Streams::submitted_bytes);
+        self.batch.as_ref().map_or(0, Batch::size_bytes) + submitted
     }
 
-    /// Takes what the other shards have to get, if there is anything.
-    pub(crate) fn take_batch(&mut self) -> Option<Batch> {
-        let batch = self.batch.as_mut().filter(|batch| !batch.is_empty())?;
-        // The next one will be about as large.
-        let next = Batch::with_capacity_of(batch);
-        Some(std::mem::replace(batch, next))
+    /// Takes what has been published in this turn, if anything was, for the other shards and for streams.
+    pub(crate) fn take_outgoing(&mut self) -> Option<Outgoing> {
+        let batch = self.batch.as_mut().filter(|batch| !batch.is_empty()).map(|batch| {
+            // The next one will be about as large.
+            let next = Batch::with_capacity_of(batch);
+            std::mem::replace(batch, next)
+        });
+        let submissions: Vec<_> =
+            self.streams.as_mut().map(|streams| streams.take_submissions().collect()).unwrap_or_default();
+        (batch.is_some() || !submissions.is_empty()).then_some(Outgoing { batch, submissions })
     }
 
     /// Size of the next thing in a connection's outbox, in bytes.
@@ -200,7 +270,7 @@ impl Hub {
     }
 
     /// Takes the next thing out of a connection's outbox.
-    pub(crate) fn next(&mut self, key: ConnectionKey) -> Option<Outgoing> {
+    pub(crate) fn next(&mut self, key: ConnectionKey) -> Option<carillon_router::Outgoing> {
         self.router.next(key)
     }
 
@@ -212,6 +282,9 @@ impl Hub {
     /// Connections that have something to write or are to be closed since the last call are appended.
     pub(crate) fn take_ready(&mut self, ready: &mut Vec<ConnectionKey>) {
         self.router.take_ready(ready);
+        if let Some(streams) = &mut self.streams {
+            streams.take_woken(ready);
+        }
     }
 
     /// Shows the router's own counts in the metrics.

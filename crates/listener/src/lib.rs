@@ -10,7 +10,7 @@
 //!
 //! Start with [`Listener`]. Then, inwards: `accept` and `shard` (threads), `connection` (one socket's life),
 //! [`websocket`] (frames), `session` (what the messages do, without I/O), [`gate`] (who is let in, and what they may do) and
-//! `hub` (what the sessions of a shard share). [`quota`] counts how much. [`proxies`] and [`origin`] answer where a client is, and what page it is.
+//! `hub` (what the sessions of a shard share). `streams` is the shards' part of what is kept. [`quota`] counts how much. [`proxies`] and [`origin`] answer where a client is, and what page it is.
 
 mod accept;
 mod arrival;
@@ -26,18 +26,21 @@ mod session;
 pub mod settings;
 mod shard;
 mod socket;
+mod streams;
 pub mod tls;
 pub mod websocket;
 
 use std::{io, net::SocketAddr, sync::Arc, thread};
 
-use carillon_metrics::{BrokerMetrics, ShardMetrics};
+use carillon_metrics::{BrokerMetrics, ShardMetrics, StreamMetrics};
+use carillon_streams::keeper::{Keeper, Opened};
 use tokio::{net::TcpListener, runtime::Builder, sync::watch, time::Instant};
 
 use self::{
     accept::Acceptor,
     quota::Ledger,
-    shard::{Common, ShardHandle, Start, memory::Watch, queue},
+    shard::{Common, Kept, ShardHandle, Start, memory::Watch, queue},
+    streams::Queues,
 };
 
 pub use gate::Gate;
@@ -54,6 +57,15 @@ pub struct Listener {
     drain: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shards: Vec<ShardHandle>,
+    keeper: Option<Keeper>,
+}
+
+/// Streams that were opened and are not served yet.
+pub struct OpenedStreams {
+    /// By the keeper.
+    pub opened: Opened,
+    /// What is counted of each, by its index.
+    pub metrics: Vec<Arc<StreamMetrics>>,
 }
 
 /// Why the door does not open.
@@ -91,6 +103,7 @@ impl Listener {
         gate: &Arc<Gate>,
         broker_metrics: Arc<BrokerMetrics>,
         shards: &[Arc<ShardMetrics>],
+        streams: Option<OpenedStreams>,
     ) -> Result<Self, StartError> {
         let listener = accept::bind(settings.listen, settings.backlog)
             .map_err(|source| StartError::Bind { address: settings.listen, source })?;
@@ -110,7 +123,7 @@ impl Listener {
             allowance,
             drain: draining.clone(),
         };
-        let handles = start_shards(&common, shards)?;
+        let (handles, keeper) = start_shards(&common, shards, streams)?;
         let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.spawn(watch.run());
@@ -129,12 +142,17 @@ impl Listener {
         let acceptor = thread::Builder::new()
             .name("carillon-accept".into())
             .spawn(move || runtime.block_on(acceptor.run(draining)))?;
-        Ok(Self { address, drain, threads: vec![acceptor], shards: handles })
+        Ok(Self { address, drain, threads: vec![acceptor], shards: handles, keeper })
     }
 
     /// Where it listens; tells the port where port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Keeps the streams, if there are any.
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 
     /// Stops: accepts no more, tells every client when to come back, lets what waits for it leave, and returns when
@@ -148,12 +166,27 @@ impl Listener {
             // A panic of the thread has been reported by the panic hook.
             let _ = thread.join();
         }
+        // After the last client has heard what became of its publications.
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
     }
 }
 
-fn start_shards(common: &Common, metrics: &[Arc<ShardMetrics>]) -> io::Result<Vec<ShardHandle>> {
+fn start_shards(
+    common: &Common,
+    metrics: &[Arc<ShardMetrics>],
+    streams: Option<OpenedStreams>,
+) -> Result<(Vec<ShardHandle>, Option<Keeper>), StartError> {
     let (senders, inboxes): (Vec<_>, Vec<_>) =
         metrics.iter().map(|_| queue::bounded(common.settings.limits.shard_queue_bytes)).unzip();
+    let kept = match streams {
+        None => None,
+        Some(OpenedStreams { opened, metrics }) => {
+            let keeper = opened.start(Arc::new(Queues::new(senders.clone())))?;
+            Some(Kept { keeper, metrics: metrics.into() })
+        }
+    };
     let mut handles = Vec::with_capacity(metrics.len());
     for (index, (inbox, metrics)) in inboxes.into_iter().zip(metrics).enumerate() {
         let peers = senders.iter().enumerate().filter(|(peer, _)| *peer != index).map(|(_, sender)| sender.clone());
@@ -163,7 +196,8 @@ fn start_shards(common: &Common, metrics: &[Arc<ShardMetrics>]) -> io::Result<Ve
             metrics: Arc::clone(metrics),
             inbox,
             peers: peers.collect(),
+            kept: kept.clone(),
         })?);
     }
-    Ok(handles)
+    Ok((handles, kept.map(|kept| kept.keeper)))
 }

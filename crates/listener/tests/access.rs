@@ -89,7 +89,14 @@ fn publish(client: &mut Client, topic: &str) -> u16 {
     let id = client.id();
     let topic = carillon_wire::Topic::new(topic).unwrap();
     let headers = carillon_wire::Headers::EMPTY;
-    let publish = carillon_wire::client_message::Publish { id: Some(id), topic, payload: b"x", headers };
+    let publish = carillon_wire::client_message::Publish {
+        id: Some(id),
+        topic,
+        payload: b"x",
+        headers,
+        message_id: None,
+        expected_sequence: None,
+    };
     client.send(&ClientMessage::Publish(publish));
     verdict(client.next(), id.get())
 }
@@ -332,6 +339,7 @@ fn ids_of_ended_subscriptions_are_free_again() {
         id: Id::new(own).unwrap(),
         pattern: carillon_wire::Pattern::new("public.a").unwrap(),
         overflow: Overflow::DropOldest,
+        start: None,
     };
     client.send(&ClientMessage::Subscribe(again));
     assert_eq!(client.next(), Said::Ok(own));

@@ -110,6 +110,8 @@ fn is_subject(client: &mut Client, subject: &str) -> bool {
         topic,
         payload: b"",
         headers,
+        message_id: None,
+        expected_sequence: None,
     }));
     client.next() == Said::Ok(id.get())
 }

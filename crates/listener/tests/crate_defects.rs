@@ -69,6 +69,7 @@ fn subscribe(stream: &mut TlsStream) {
             id: Id::from(2_u32),
             pattern: Pattern::new("large").unwrap(),
             overflow: Overflow::DropOldest,
+            start: None,
         }),
     ];
     for request in requests {

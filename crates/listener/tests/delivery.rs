@@ -140,7 +140,15 @@ fn many_requests_in_one_websocket_message_are_all_answered() {
     for number in 1000..6000_u32 {
         let (topic, headers) = (Topic::new("a").unwrap(), Headers::EMPTY);
         let id = Some(Id::from(number));
-        ClientMessage::Publish(Publish { id, topic, payload: b"x", headers }).encode(&mut bytes);
+        ClientMessage::Publish(Publish {
+            id,
+            topic,
+            payload: b"x",
+            headers,
+            message_id: None,
+            expected_sequence: None,
+        })
+        .encode(&mut bytes);
     }
     client.send_bytes(&bytes);
     for number in 1000..6000 {
@@ -155,7 +163,15 @@ fn a_message_in_many_pieces_is_one_message() {
     client.subscribe("a");
     let mut bytes = Vec::new();
     let (topic, headers) = (Topic::new("a").unwrap(), Headers::EMPTY);
-    ClientMessage::Publish(Publish { id: None, topic, payload: b"in pieces", headers }).encode(&mut bytes);
+    ClientMessage::Publish(Publish {
+        id: None,
+        topic,
+        payload: b"in pieces",
+        headers,
+        message_id: None,
+        expected_sequence: None,
+    })
+    .encode(&mut bytes);
     let (start, rest) = bytes.split_at(3);
     let (middle, end) = rest.split_at(4);
     client.send_raw(&support::frame(0x02, start));
@@ -241,7 +257,14 @@ fn shards_whose_queues_are_full_do_not_wait_for_each_other() {
                 let mut bytes = Vec::new();
                 for number in 1000..21_000_u32 {
                     let (topic, headers) = (Topic::new("a.b.c.d").unwrap(), Headers::EMPTY);
-                    let publish = Publish { id: Some(Id::from(number)), topic, payload: b"x", headers };
+                    let publish = Publish {
+                        id: Some(Id::from(number)),
+                        topic,
+                        payload: b"x",
+                        headers,
+                        message_id: None,
+                        expected_sequence: None,
+                    };
                     ClientMessage::Publish(publish).encode(&mut bytes);
                 }
                 sender.send_bytes(&bytes);

@@ -109,7 +109,15 @@ fn replies_that_are_not_read_and_are_too_much_together_are_let_go() {
     for _ in 0..8_000 {
         // Refused with some words on why.
         let (id, topic) = (Some(carillon_wire::Id::from(7)), Topic::new("$a").unwrap());
-        ClientMessage::Publish(Publish { id, topic, payload: b"", headers: Headers::EMPTY }).encode(&mut requests);
+        ClientMessage::Publish(Publish {
+            id,
+            topic,
+            payload: b"",
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        })
+        .encode(&mut requests);
     }
     for client in &mut asking {
         client.stream.sock.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
@@ -140,7 +148,14 @@ fn nobody_keeps_more_than_a_fair_share_however_little_each_holds() {
         let mut client = broker.client();
         let id = client.id();
         let (topic, payload) = (Topic::new("a").unwrap(), &vec![0; 300 << 10][..]);
-        client.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
+        client.send(&ClientMessage::Publish(Publish {
+            id: Some(id),
+            topic,
+            payload,
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        }));
         client.next() == Said::Ok(id.get())
     });
 }

@@ -105,7 +105,7 @@ fn a_port_in_use_is_named() {
     let taken = carillon_listener::Settings { listen: broker.address, ..settings() };
     let metrics = [Arc::new(ShardMetrics::default())];
     let started =
-        Listener::start(taken, &broker.tls, &broker.gate, Arc::new(BrokerMetrics::new("test", vec![])), &metrics);
+        Listener::start(taken, &broker.tls, &broker.gate, Arc::new(BrokerMetrics::new("test", vec![])), &metrics, None);
     match started.map(|listener| listener.address()) {
         Err(error @ StartError::Bind { .. }) => {
             let text = error.to_string();

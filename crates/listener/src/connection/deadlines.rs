@@ -110,6 +110,7 @@ impl Connection {
             Due::Ask(number) => {
                 BrokerMessage::Heartbeat(number).encode(&mut self.writer.replies.now);
                 self.shard.metrics.heartbeats_sent.inc();
+                self.shard.hub.borrow_mut().tell_positions(self.session.key());
             }
             Due::TimedOut => {
                 let reason = "the last heartbeat was not answered before the next was due";

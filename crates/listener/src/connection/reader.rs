@@ -16,7 +16,7 @@ use crate::{
     websocket::{Decoder, Event},
 };
 
-/// Publications for other shards that are gathered before they are handed over.
+/// Publications for other shards and for streams that are gathered before they are handed over.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// What a few hundred small frames count for against a turn's bytes.
@@ -140,7 +140,7 @@ impl Reader {
 
 /// Whether the client must read before more of what it asks is done.
 pub(crate) fn is_full(replies: &Replies, limits: &Limits) -> bool {
-    replies.size_bytes() >= limits.reply_bytes
+    replies.is_full(limits.reply_bytes)
 }
 
 /// The bytes without what they were cut from: a few, and mostly none, must not keep an HTTP buffer for a connection's life.
@@ -154,7 +154,7 @@ pub(crate) fn process(bytes: &[u8], session: &mut Session, turn: &mut Turn<'_>) 
     let mut messages = decode::client_messages(bytes);
     while let Some(message) = messages.next() {
         session.on_message(message, turn)?;
-        let has_room = !is_full(turn.replies, &turn.settings.limits) && turn.hub.batch_bytes() < BATCH_BYTES;
+        let has_room = !is_full(turn.replies, &turn.settings.limits) && turn.hub.outgoing_bytes() < BATCH_BYTES;
         if (!has_room || turn.hub.is_turn_over()) && !messages.rest().is_empty() {
             break;
         }

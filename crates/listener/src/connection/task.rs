@@ -199,16 +199,17 @@ impl Connection {
         })
     }
 
-    /// Gives what this connection published to the other shards. Publications count as accepted once that is done.
+    /// Gives what this connection published to the other shards, and to the keeper of the streams. Publications that no
+    /// stream keeps count as accepted once that is done.
     fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(handing_over) = &mut self.handing_over {
                 ready!(handing_over.as_mut().poll(cx));
                 self.handing_over = None;
             }
-            let batch = self.shard.hub.borrow_mut().take_batch();
-            match batch {
-                Some(batch) => self.handing_over = self.shard.hand_over(batch),
+            let outgoing = self.shard.hub.borrow_mut().take_outgoing();
+            match outgoing {
+                Some(outgoing) => self.handing_over = self.shard.hand_over(outgoing),
                 None => break,
             }
         }
@@ -252,7 +253,7 @@ impl Connection {
                 metrics: &shard.metrics,
                 clock: &shard.clock,
                 max_message_bytes: shard.settings.limits.max_message_bytes,
-                may_close: self.handing_over.is_none(),
+                may_close: self.handing_over.is_none() && self.writer.replies.awaited == 0,
             };
             self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, |stream| stream.get_ref().0.sent_bytes())
         };
@@ -361,6 +362,19 @@ impl Connection {
         }
     }
 
+    /// Takes what the keeper of the streams has answered.
+    fn read_mail(&mut self) {
+        let Some(mail) = self.shard.take_mail(self.key) else { return };
+        let replies = &mut self.writer.replies;
+        replies.now.extend_from_slice(&mail.messages);
+        replies.awaited = replies.awaited.saturating_sub(mail.answered);
+        if let Some(membership) = self.session.membership() {
+            for _ in 0..mail.ended_subscriptions {
+                membership.accounts.leave_subscription();
+            }
+        }
+    }
+
     /// What it holds beside its outbox, in bytes.
     fn buffered_bytes(&self) -> usize {
         self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.writer.unsent_bytes()
@@ -420,6 +434,7 @@ impl Future for Connection {
         this.shard.register(this.key, cx.waker());
         let busy = this.shard.busy.get();
         this.shard.hub.borrow_mut().begin_turn(busy);
+        this.read_mail();
         this.begin_drain();
         this.look_again();
         this.give_way();
@@ -436,10 +451,13 @@ impl Future for Connection {
             match stop {
                 Stop::TurnIsOver => go_on_behind_others(cx),
                 // There is room again, and something of the turn is left.
-                Stop::RepliesFull if is_written => continue,
+                Stop::RepliesFull if is_written && !is_full(&this.writer.replies, &this.shard.settings.limits) => continue,
                 _ => {}
             }
             break;
+        }
+        if matches!(this.state, State::Open) && this.shard.hub.borrow_mut().read_on(this.key) {
+            go_on_behind_others(cx);
         }
         this.shard.note_buffered(this.key, this.buffered_bytes());
         this.shard.end_turn();

@@ -7,8 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use carillon_metrics::ShardMetrics;
-use carillon_router::{ConnectionKey, Encoded, Outgoing};
+use carillon_router::{Aside, ConnectionKey, Encoded, Outgoing};
 use carillon_wire::{BrokerMessage, broker_message::Gap};
 use fastwebsockets::OpCode;
 use tokio::{io::AsyncWrite, time::Instant};
@@ -33,8 +34,8 @@ const MAX_PONGS_BYTES: usize = 1 << 10;
 #[derive(Default)]
 pub(crate) struct Staging {
     bytes: Vec<u8>,
-    /// A large message behind the bytes.
-    body: Option<Rc<Encoded>>,
+    /// A large message, or a page, behind the bytes.
+    body: Option<Body>,
     deliveries: Deliveries,
 }
 
@@ -42,18 +43,42 @@ pub(crate) struct Staging {
 #[derive(Default)]
 struct Unsent {
     bytes: Vec<u8>,
-    body: Option<Rc<Encoded>>,
+    body: Option<Body>,
     /// How much of bytes and body together was sent.
     position: usize,
     deliveries: Deliveries,
 }
 
+/// Bytes that are shared with other connections.
+enum Body {
+    Message(Rc<Encoded>),
+    /// Of a stream's history.
+    Page(Bytes),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Message(message) => message.bytes(),
+            Self::Page(bytes) => bytes,
+        }
+    }
+}
+
 /// Deliveries in what is written at once, for the counts.
 #[derive(Debug, Default)]
 struct Deliveries {
-    /// When each was accepted.
+    /// When each of the live ones was accepted.
     accepted_nanos: Vec<u64>,
+    /// How many come out of a stream's history.
+    history: u64,
     bytes: usize,
+}
+
+impl Deliveries {
+    fn count(&self) -> u64 {
+        self.accepted_nanos.len() as u64 + self.history
+    }
 }
 
 /// What a connection has to say apart from its outbox.
@@ -138,7 +163,7 @@ impl Writer {
 
     /// Deliveries that the socket has not taken whole.
     pub(crate) fn unsent_deliveries(&self) -> u64 {
-        self.unsent.deliveries.accepted_nanos.len() as u64
+        self.unsent.deliveries.count()
     }
 
     /// Writes until nothing waits any more (`Ready`), or the socket takes no more (`Pending`).
@@ -233,10 +258,19 @@ impl Outlet<'_> {
         self.metrics.websocket_messages_sent.inc();
         let gathered_bytes = GATHERED_BYTES.min(self.max_message_bytes);
         if first_bytes > gathered_bytes {
-            if let Some(Outgoing::Message(message) | Outgoing::Reply(message)) = self.hub.next(self.key) {
-                write_head(&mut self.staging.bytes, OpCode::Binary, message.bytes().len());
-                self.staging.note(&message);
-                self.staging.body = Some(message);
+            match self.hub.next(self.key) {
+                Some(Outgoing::Message(message) | Outgoing::Reply(message)) => {
+                    write_head(&mut self.staging.bytes, OpCode::Binary, message.bytes().len());
+                    self.staging.note(&message);
+                    self.staging.body = Some(Body::Message(message));
+                }
+                Some(Outgoing::Aside(aside)) => {
+                    write_head(&mut self.staging.bytes, OpCode::Binary, aside.size_bytes());
+                    self.staging.bytes.extend_from_slice(&aside.head);
+                    self.staging.note_aside(&aside);
+                    self.staging.body = Some(Body::Page(aside.body));
+                }
+                Some(Outgoing::Gap { .. }) | None => {}
             }
             return;
         }
@@ -252,8 +286,14 @@ impl Outlet<'_> {
                     self.staging.note(&message);
                 }
                 Some(Outgoing::Gap { subscription, reason, count }) => {
-                    BrokerMessage::Gap(Gap { subscription, reason, count }).encode(&mut self.staging.bytes);
+                    BrokerMessage::Gap(Gap { subscription, reason, count, range: None })
+                        .encode(&mut self.staging.bytes);
                     self.metrics.gaps_sent.inc();
+                }
+                Some(Outgoing::Aside(aside)) => {
+                    self.staging.bytes.extend_from_slice(&aside.head);
+                    self.staging.bytes.extend_from_slice(&aside.body);
+                    self.staging.note_aside(&aside);
                 }
                 None => break,
             }
@@ -263,11 +303,14 @@ impl Outlet<'_> {
 
     /// Counts deliveries that the socket has taken.
     fn count(&self, deliveries: &Deliveries) {
+        if deliveries.count() == 0 {
+            return;
+        }
+        self.metrics.messages_delivered.add(deliveries.count());
+        self.metrics.delivery_bytes.add(deliveries.bytes as u64);
         if deliveries.accepted_nanos.is_empty() {
             return;
         }
-        self.metrics.messages_delivered.add(deliveries.accepted_nanos.len() as u64);
-        self.metrics.delivery_bytes.add(deliveries.bytes as u64);
         let now = self.clock.nanos();
         for accepted_nanos in &deliveries.accepted_nanos {
             self.metrics.publish_to_write.observe_nanos(now.saturating_sub(*accepted_nanos));
@@ -280,6 +323,7 @@ impl Staging {
         self.bytes.clear();
         self.body = None;
         self.deliveries.accepted_nanos.clear();
+        self.deliveries.history = 0;
         self.deliveries.bytes = 0;
     }
 
@@ -289,6 +333,11 @@ impl Staging {
             self.deliveries.accepted_nanos.push(accepted_nanos);
             self.deliveries.bytes += message.bytes().len();
         }
+    }
+
+    fn note_aside(&mut self, aside: &Aside) {
+        self.deliveries.history += u64::from(aside.messages);
+        self.deliveries.bytes += aside.body.len();
     }
 
     fn is_empty(&self) -> bool {
@@ -303,7 +352,7 @@ impl Staging {
     }
 
     fn poll_write<S: AsyncWrite + Unpin>(&self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<usize>> {
-        let body = self.body.as_ref().map(|body| body.bytes()).unwrap_or_default();
+        let body = self.body.as_ref().map(Body::bytes).unwrap_or_default();
         poll_write_both(cx, stream, &self.bytes, body)
     }
 }
@@ -329,7 +378,7 @@ impl Unsent {
     }
 
     fn poll_write<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> Poll<io::Result<()>> {
-        let body = self.body.as_ref().map(|body| body.bytes()).unwrap_or_default();
+        let body = self.body.as_ref().map(Body::bytes).unwrap_or_default();
         let length = self.bytes.len() + body.len();
         let bytes = self.bytes.get(self.position..).unwrap_or_default();
         let body = body.get(self.position.saturating_sub(self.bytes.len())..).unwrap_or_default();

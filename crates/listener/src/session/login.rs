@@ -151,7 +151,7 @@ impl Turn<'_> {
         match membership.refresh(refresh.token, self.gate, self.moment) {
             Ok(()) => {
                 self.metrics.logins.of(LoginResult::Refreshed).inc();
-                self.reply(&BrokerMessage::Ok(refresh.id));
+                self.reply(&BrokerMessage::ok(refresh.id));
                 self.end_forbidden_subscriptions(key, membership);
             }
             Err(not) => {
@@ -168,7 +168,10 @@ impl Turn<'_> {
             let checked = membership.permissions().check(carillon_access::Operation::Subscribe, pattern.as_pattern());
             if let Err(forbidden) = checked {
                 let message = forbidden.to_string();
-                self.hub.end_subscription(key, &Ended { subscription, code: ErrorCode::Forbidden, message: &message });
+                let ended = Ended { subscription, code: ErrorCode::Forbidden, message: &message };
+                if self.hub.end_subscription(key, &ended) {
+                    self.reply(&BrokerMessage::ok(subscription));
+                }
                 membership.accounts.leave_subscription();
             }
         }

@@ -46,11 +46,21 @@ pub(crate) struct Replies {
     pub(crate) now: Vec<u8>,
     /// That publications were accepted: may be sent once they are in the queue of every shard.
     pub(crate) when_queued: Vec<u8>,
+    /// How many publications into streams the keeper has not answered yet.
+    pub(crate) awaited: usize,
 }
+
+/// What an answer from the keeper takes at most, as a rule: an id, the stream's name, sequence and epoch.
+const ANSWER_BYTES: usize = 96;
 
 impl Replies {
     pub(crate) fn size_bytes(&self) -> usize {
         self.now.len() + self.when_queued.len()
+    }
+
+    /// Whether so much waits, or is to come for sure, that the client has to read first.
+    pub(crate) fn is_full(&self, max_bytes: usize) -> bool {
+        self.size_bytes() + self.awaited * ANSWER_BYTES >= max_bytes
     }
 }
 
@@ -90,6 +100,10 @@ impl Session {
     /// The connection's name in the log, which the welcome told the client.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn key(&self) -> ConnectionKey {
+        self.key
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -144,7 +158,7 @@ impl Session {
             }
             (State::Connected(membership), message) => {
                 match message {
-                    ClientMessage::Publish(publish) => turn.publish(&publish, membership),
+                    ClientMessage::Publish(publish) => turn.publish(self.key, &publish, membership),
                     ClientMessage::HeartbeatReply(number) => {
                         turn.hub.spend(Work::Message);
                         self.heartbeat.answered(number);
@@ -169,6 +183,7 @@ fn request_id(message: &ClientMessage<'_>) -> Option<Id> {
         ClientMessage::Unsubscribe(m) => Some(m.id),
         ClientMessage::Ping(id) => Some(*id),
         ClientMessage::Refresh(m) => Some(m.id),
+        ClientMessage::History(m) => Some(m.id),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@ use carillon_metrics::{RefusalReason, ShardMetrics};
 use carillon_router::SubscribeError;
 use carillon_wire::ErrorCode;
 
+use crate::streams::NotStarted;
+
 pub(super) fn count_refused(metrics: &ShardMetrics, is_publication: bool, code: ErrorCode) {
     if !is_publication {
         metrics.requests_refused.inc();
@@ -21,7 +23,17 @@ pub(super) fn count_refused(metrics: &ShardMetrics, is_publication: bool, code: 
     metrics.publications_refused.of(reason).inc();
 }
 
-pub(super) fn subscribe_code(error: &SubscribeError) -> ErrorCode {
+/// Why a subscription does not start, or history is not read.
+pub(super) fn not_started_code(error: &NotStarted) -> ErrorCode {
+    match error {
+        NotStarted::NoStream => ErrorCode::NoStream,
+        NotStarted::InvalidStart(_) => ErrorCode::InvalidStart,
+        NotStarted::TooManyHistories => ErrorCode::Overloaded,
+        NotStarted::Subscribe(error) => subscribe_code(error),
+    }
+}
+
+fn subscribe_code(error: &SubscribeError) -> ErrorCode {
     match error {
         SubscribeError::IdInUse { .. } => ErrorCode::IdInUse,
         SubscribeError::TooManySubscriptions { .. } | SubscribeError::TooManyEqual { .. } => {

@@ -18,15 +18,16 @@ use std::{
 
 use carillon_metrics::{Phase, ShardMetrics};
 use carillon_router::ConnectionKey;
+use carillon_streams::keeper::Keeper;
 use rand::Rng;
 use tokio::{sync::Semaphore, time::Instant};
 
-pub(crate) use thread::{Common, Placement, ShardHandle, Start};
+pub(crate) use thread::{Common, Kept, Placement, ShardHandle, Start};
 
-use self::queue::{Batch, Sender};
-use crate::{clock::Clock, connection::Staging, gate::Gate, hub::Hub, quota::Ledger, settings::Settings, tls::Tls};
+use self::queue::{Item, Sender};
+use crate::{clock::Clock, connection::Staging, gate::Gate, hub::{Hub, Outgoing}, quota::Ledger, settings::Settings, tls::Tls};
 
-/// A batch on its way into queues that were full.
+/// Publications on their way into queues that were full.
 pub(crate) type HandOver = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What the connections of one shard share. All of it stays on the shard's thread.
@@ -48,6 +49,8 @@ pub(crate) struct Shard {
     ready: RefCell<Vec<ConnectionKey>>,
     /// The queues of the other shards.
     peers: Vec<Sender>,
+    /// Of the streams, where there are any.
+    keeper: Option<Keeper>,
     is_draining: Cell<bool>,
     /// How often the gate's rules were replaced, as far as this shard knows.
     rules_replaced: Cell<u64>,
@@ -64,10 +67,30 @@ pub(crate) struct Shard {
 
 /// The task of a connection.
 struct Task {
+    key: ConnectionKey,
     /// Wakes it when its outbox fills.
     waker: Waker,
     /// What the metrics say that it holds beside its outbox.
     buffered_bytes: usize,
+    /// What it has been told since it was polled last.
+    mail: Mail,
+}
+
+/// What the keeper of the streams has answered a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    /// Whole messages, back to back.
+    pub(crate) messages: Vec<u8>,
+    /// How many publications were answered.
+    pub(crate) answered: usize,
+    /// How many subscriptions have not come about.
+    pub(crate) ended_subscriptions: usize,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.answered == 0 && self.ended_subscriptions == 0
+    }
 }
 
 impl Shard {
@@ -98,7 +121,10 @@ impl Shard {
         if let Some(slot) = tasks.get_mut(index) {
             match slot {
                 Some(task) => task.waker.clone_from(waker),
-                None => *slot = Some(Task { waker: waker.clone(), buffered_bytes: 0 }),
+                None => {
+                    let (waker, mail) = (waker.clone(), Mail::default());
+                    *slot = Some(Task { key, waker, buffered_bytes: 0, mail });
+                }
             }
         }
     }
@@ -128,6 +154,11 @@ impl Shard {
         let mut ready = self.ready.borrow_mut();
         hub.take_ready(&mut ready);
         hub.show_counts();
+        if let Some(keeper) = &self.keeper {
+            for read in hub.take_reads() {
+                keeper.read(read);
+            }
+        }
         let tasks = self.tasks.borrow();
         for key in ready.drain(..) {
             if let Some(Some(task)) = tasks.get(key.index()) {
@@ -136,26 +167,52 @@ impl Shard {
         }
     }
 
-    /// Puts a batch into the queue of each other shard. What is returned is still to be waited for: a queue is full.
-    pub(crate) fn hand_over(&self, batch: Batch) -> Option<HandOver> {
-        let batch = Arc::new(batch);
-        let full: Vec<Sender> = self.peers.iter().filter(|peer| !peer.try_send(&batch)).cloned().collect();
-        if full.is_empty() {
+    /// Puts what a connection has published where it has to go: into the queue of each other shard, and to the keeper of
+    /// the streams. What is returned is still to be waited for: a queue is full.
+    pub(crate) fn hand_over(&self, outgoing: Outgoing) -> Option<HandOver> {
+        let mut sending: Vec<HandOver> = Vec::new();
+        if let Some(batch) = outgoing.batch {
+            let batch = Arc::new(batch);
+            for peer in &self.peers {
+                if let Err(item) = peer.try_send(Item::Publications(Arc::clone(&batch))) {
+                    let peer = peer.clone();
+                    sending.push(Box::pin(async move { peer.send(item).await }));
+                }
+            }
+        }
+        if let Some(keeper) = &self.keeper {
+            for (durability, submissions) in outgoing.submissions {
+                if let Err(submissions) = keeper.try_submit(durability, submissions) {
+                    sending.push(Box::pin(keeper.submit(durability, submissions)));
+                }
+            }
+        }
+        if sending.is_empty() {
             return None;
         }
         self.metrics.shard_queue_waits.inc();
-        let mut sending: Vec<HandOver> = full
-            .into_iter()
-            .map(|peer| {
-                let batch = Arc::clone(&batch);
-                Box::pin(async move { peer.send(&batch).await }) as HandOver
-            })
-            .collect();
         // All at once: a queue that has room does not wait for one that has none.
         Some(Box::pin(poll_fn(move |cx| {
             sending.retain_mut(|sending| sending.as_mut().poll(cx).is_pending());
             if sending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })))
+    }
+
+    /// Puts what a connection is told into its mail, and wakes it.
+    pub(crate) fn post(&self, key: ConnectionKey, put: impl FnOnce(&mut Mail)) {
+        if let Some(Some(task)) = self.tasks.borrow_mut().get_mut(key.index())
+            && task.key == key
+        {
+            put(&mut task.mail);
+            task.waker.wake_by_ref();
+        }
+    }
+
+    /// Takes a connection's mail.
+    pub(crate) fn take_mail(&self, key: ConnectionKey) -> Option<Mail> {
+        let mut tasks = self.tasks.borrow_mut();
+        let task = tasks.get_mut(key.index())?.as_mut().filter(|task| !task.mail.is_empty())?;
+        Some(std::mem::take(&mut task.mail))
     }
 
     /// A new name for the log: the shard, and a number that counts its connections.

@@ -1,9 +1,11 @@
-//! The bounded queue through which the other shards' publications reach a shard.
+//! The bounded queue through which a shard gets the other shards' publications, and what the keeper of the streams tells.
 //!
-//! What is bounded is bytes: a publishing connection that finds no room waits, and is not read on; nothing else waits.
+//! What is bounded is bytes: a publishing connection that finds no room waits, and is not read on. The keeper's threads
+//! wait as well, and with them those who publish into streams. A shard never waits.
 
 use std::sync::Arc;
 
+use carillon_streams::keeper::{Event, Found, Part};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Publications of one connection, encoded once, for one other shard after another.
@@ -61,9 +63,38 @@ impl Batch {
     }
 }
 
-/// A batch in a queue; it gives its room back when it is dropped.
+/// Something for a shard.
+pub(crate) enum Item {
+    Publications(Arc<Batch>),
+    Stream(Event),
+}
+
+impl Item {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Publications(batch) => batch.size_bytes(),
+            Self::Stream(Event::Committed(committed)) => {
+                let answers: usize = committed.answers.iter().map(|answers| size_of_val(answers.answers.as_slice())).sum();
+                committed.group.size_bytes() + answers
+            }
+            Self::Stream(Event::Read(reply)) => match &reply.found {
+                Ok(Found::Page(page) | Found::History { page, .. }) => page.parts.iter().map(part_bytes).sum(),
+                _ => size_of_val(reply),
+            },
+        }
+    }
+}
+
+fn part_bytes(part: &Part) -> usize {
+    match part {
+        Part::Messages { bytes, .. } => size_of_val(part) + bytes.len(),
+        Part::Lost(_) => size_of_val(part),
+    }
+}
+
+/// Something in a queue; it gives its room back when it is dropped.
 pub(crate) struct Queued {
-    pub(crate) batch: Arc<Batch>,
+    pub(crate) item: Item,
     _room: OwnedSemaphorePermit,
 }
 
@@ -92,33 +123,33 @@ pub(crate) fn bounded(capacity_bytes: usize) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Puts a batch into the queue if there is room now.
-    pub(crate) fn try_send(&self, batch: &Arc<Batch>) -> bool {
-        match Arc::clone(&self.room).try_acquire_many_owned(self.weight(batch)) {
+    /// Puts something into the queue if there is room now, else gives it back.
+    pub(crate) fn try_send(&self, item: Item) -> Result<(), Item> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.weight(&item)) {
             Ok(room) => {
-                self.push(batch, room);
-                true
+                self.push(item, room);
+                Ok(())
             }
-            Err(_) => false,
+            Err(_) => Err(item),
         }
     }
 
     /// Waits for room, first come first served. Dropped before it is ready, it has sent nothing.
-    pub(crate) async fn send(&self, batch: &Arc<Batch>) {
+    pub(crate) async fn send(&self, item: Item) {
         // The semaphore is never closed.
-        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(self.weight(batch)).await {
-            self.push(batch, room);
+        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(self.weight(&item)).await {
+            self.push(item, room);
         }
     }
 
-    /// A batch that is larger than the whole queue takes all of it.
-    fn weight(&self, batch: &Batch) -> u32 {
-        u32::try_from(batch.size_bytes().min(self.capacity)).unwrap_or(u32::MAX)
+    /// What is larger than the whole queue takes all of it.
+    fn weight(&self, item: &Item) -> u32 {
+        u32::try_from(item.size_bytes().min(self.capacity)).unwrap_or(u32::MAX)
     }
 
-    fn push(&self, batch: &Arc<Batch>, room: OwnedSemaphorePermit) {
+    fn push(&self, item: Item, room: OwnedSemaphorePermit) {
         // A shard that is gone takes no connections' messages either: the broker is stopping.
-        let _ = self.queue.send(Queued { batch: Arc::clone(batch), _room: room });
+        let _ = self.queue.send(Queued { item, _room: room });
     }
 }
 

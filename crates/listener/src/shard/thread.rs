@@ -12,7 +12,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use carillon_metrics::{HandshakeFailure, ShardMetrics};
+use carillon_metrics::{HandshakeFailure, ShardMetrics, StreamMetrics};
+use carillon_router::ConnectionKey;
+use carillon_streams::keeper::{Committed, Event, Keeper, ReadReply};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{Semaphore, mpsc, watch},
@@ -22,7 +24,7 @@ use tokio::{
 use super::{
     Seat, Shard,
     memory::{self, Allowance},
-    queue,
+    queue::{self, Batch, Item},
 };
 use crate::{
     clock::Clock,
@@ -31,11 +33,14 @@ use crate::{
     hub::Hub,
     quota::{Counted, Handshake, Ledger},
     settings::Settings,
+    streams::{PAGE_BYTES, PAGE_MESSAGES, PageBounds, Progress, Streams},
     tls::Tls,
 };
 
 /// How often the shard looks whether its last connection has gone, while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How often it is looked how far the readers of streams are behind, for the metrics.
+const LAGS_EVERY: Duration = Duration::from_secs(1);
 
 /// What a shard starts from.
 pub(crate) struct Start {
@@ -44,6 +49,15 @@ pub(crate) struct Start {
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) inbox: queue::Receiver,
     pub(crate) peers: Vec<queue::Sender>,
+    pub(crate) kept: Option<Kept>,
+}
+
+/// The streams, as the shards share them.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) keeper: Keeper,
+    /// By the streams' index.
+    pub(crate) metrics: Arc<[Arc<StreamMetrics>]>,
 }
 
 /// What is the same for all shards.
@@ -120,13 +134,18 @@ impl ShardHandle {
 
 async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor)>, taken: Arc<AtomicUsize>) {
     let Common { settings, tls, gate, ledger, origin, allowance, mut drain } = start.common;
+    let has_peers = !start.peers.is_empty();
+    let streams = start.kept.as_ref().map(|kept| {
+        let limits = PageBounds { bytes: PAGE_BYTES.min(settings.limits.max_message_bytes / 2), messages: PAGE_MESSAGES };
+        Streams::new(start.index, &kept.keeper, &kept.metrics, limits)
+    });
     let shard = Rc::new(Shard {
         index: start.index,
         tls,
         gate,
         ledger,
         clock: Clock::new(origin),
-        hub: RefCell::new(Hub::new(&settings.limits, Arc::clone(&start.metrics), !start.peers.is_empty())),
+        hub: RefCell::new(Hub::new(&settings.limits, Arc::clone(&start.metrics), has_peers, streams)),
         settings,
         metrics: start.metrics,
         read_scratch: RefCell::default(),
@@ -134,6 +153,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
         tasks: RefCell::default(),
         ready: RefCell::default(),
         peers: start.peers,
+        keeper: start.kept.map(|kept| kept.keeper),
         is_draining: Cell::new(false),
         rules_replaced: Cell::new(0),
         opened: Cell::new(0),
@@ -145,7 +165,10 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
     tokio::task::spawn_local(memory::keep_to(Rc::clone(&shard), allowance));
-    tokio::task::spawn_local(receive_batches(Rc::clone(&shard), start.inbox));
+    if shard.keeper.is_some() {
+        tokio::task::spawn_local(show_lags(Rc::clone(&shard)));
+    }
+    tokio::task::spawn_local(receive(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
     let _ = drain.wait_for(|drain| *drain).await;
     accepting.abort();
@@ -197,24 +220,78 @@ async fn follow_rules(shard: Rc<Shard>) {
     }
 }
 
-async fn receive_batches(shard: Rc<Shard>, mut inbox: queue::Receiver) {
+async fn receive(shard: Rc<Shard>, mut inbox: queue::Receiver) {
     while let Some(queued) = inbox.receive().await {
-        let mut publications = queued.batch.iter();
-        loop {
-            let has_more = {
-                let mut hub = shard.hub.borrow_mut();
-                hub.begin_turn(shard.busy.get());
-                hub.deliver(&mut publications, queued.batch.accepted_nanos)
-            };
-            shard.end_turn();
-            // Those who got something have their turn before they get more.
-            tokio::task::yield_now().await;
-            if !has_more {
-                break;
-            }
+        match &queued.item {
+            Item::Publications(batch) => deliver(&shard, batch).await,
+            Item::Stream(Event::Committed(committed)) => deliver_committed(&shard, committed).await,
+            Item::Stream(Event::Read(reply)) => take_reply(&shard, reply).await,
         }
-        drop(publications);
         drop(queued);
         shard.metrics.shard_queue_bytes.set(i64::try_from(inbox.waiting_bytes()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn deliver(shard: &Shard, batch: &Batch) {
+    let mut publications = batch.iter();
+    in_turns(shard, |hub| hub.deliver(&mut publications, batch.accepted_nanos)).await;
+}
+
+/// What was committed goes to who is live, and then the publishers are answered.
+async fn deliver_committed(shard: &Shard, committed: &Committed) {
+    if !committed.group.batches().is_empty() {
+        let mut progress = Progress::of(Arc::clone(&committed.group));
+        shard.hub.borrow_mut().begin_group(&committed.group);
+        in_turns(shard, |hub| hub.deliver_group(&mut progress)).await;
+    }
+    let hub = shard.hub.borrow();
+    for answers in &committed.answers {
+        let key = ConnectionKey::from_bits(answers.ticket);
+        shard.post(key, |mail| {
+            mail.answered += answers.answers.iter().filter(|answer| answer.request.is_some()).count();
+            for answer in &answers.answers {
+                hub.encode_answer(answer, &mut mail.messages);
+            }
+        });
+    }
+}
+
+async fn take_reply(shard: &Shard, reply: &ReadReply) {
+    let told = {
+        let mut hub = shard.hub.borrow_mut();
+        hub.begin_turn(shard.busy.get());
+        hub.on_reply(reply.clone())
+    };
+    if let Some(told) = told {
+        shard.post(told.key, |mail| {
+            mail.messages.extend_from_slice(&told.message);
+            mail.ended_subscriptions += usize::from(told.ends_subscription);
+        });
+    }
+    shard.end_turn();
+    tokio::task::yield_now().await;
+}
+
+/// Does something that can be long, turn by turn, until it says that it is done. Those who got something have their turn
+/// before they get more.
+async fn in_turns(shard: &Shard, mut act: impl FnMut(&mut Hub) -> bool) {
+    loop {
+        let has_more = {
+            let mut hub = shard.hub.borrow_mut();
+            hub.begin_turn(shard.busy.get());
+            act(&mut hub)
+        };
+        shard.end_turn();
+        tokio::task::yield_now().await;
+        if !has_more {
+            return;
+        }
+    }
+}
+
+async fn show_lags(shard: Rc<Shard>) {
+    loop {
+        tokio::time::sleep(LAGS_EVERY).await;
+        shard.hub.borrow().show_lags();
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod pki;
 pub mod quotas;
+pub mod streams;
 
 use std::{
     collections::BTreeMap,
@@ -25,14 +26,15 @@ use std::{
 
 use carillon_access::{Identity, Policy, Source, permissions::Role};
 use carillon_listener::{
-    Gate, Listener, Settings, Tls,
+    Gate, Listener, OpenedStreams, Settings, Tls,
     gate::Rules,
     proxies::Proxies,
     settings::{Deadlines, Limits, Origins},
 };
 use carillon_metrics::{BrokerMetrics, ShardMetrics};
 use carillon_wire::{
-    BrokerMessage, ClientMessage, Headers, Id, Overflow, Pattern, Topic,
+    BrokerMessage, ClientMessage, Headers, Id, Overflow, Pattern, Resumed, Topic,
+    broker_message::{Delivery, Gap, OkReply},
     client_message::{Connect, Publish, Subscribe, Unsubscribe},
     decode,
 };
@@ -131,10 +133,20 @@ impl Broker {
 
     /// A broker with TLS that was made from these files.
     pub fn start_with_tls(settings: Settings, shards: usize, rules: Rules, tls: Tls, files: CertificateFiles) -> Self {
+        Self::start_all(settings, shards, rules, (tls, files), None)
+    }
+
+    fn start_all(
+        settings: Settings,
+        shards: usize,
+        rules: Rules,
+        (tls, files): (Tls, CertificateFiles),
+        streams: Option<OpenedStreams>,
+    ) -> Self {
         let gate = Arc::new(Gate::new(Rules { client_verifier: tls.client_verifier(), ..rules }));
         let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
         let broker_metrics = Arc::new(BrokerMetrics::new("test", vec![]));
-        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&broker_metrics), &metrics).unwrap();
+        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&broker_metrics), &metrics, streams).unwrap();
         Self {
             address: listener.address(),
             metrics,
@@ -291,6 +303,56 @@ pub enum Said {
         retry_after_ms: Option<u64>,
     },
     Pong(Vec<u8>),
+    /// An ok that tells a place in a stream.
+    OkAt {
+        id: u64,
+        sequence: u64,
+        epoch: String,
+        is_duplicate: bool,
+        /// 0: nothing was resumed.
+        resumed: u8,
+    },
+    /// A delivery out of a stream.
+    Kept {
+        topic: String,
+        payload: Vec<u8>,
+        stream: String,
+        sequence: u64,
+    },
+    Marker {
+        subscription: u64,
+        count: u64,
+    },
+    Live {
+        subscription: u64,
+        epoch: String,
+        sequence: u64,
+    },
+    Position {
+        subscription: u64,
+        epoch: String,
+        sequence: u64,
+    },
+    Epoch {
+        subscription: u64,
+        epoch: String,
+        reason: u8,
+        from: u64,
+    },
+    Lost {
+        subscription: u64,
+        reason: u8,
+        first: u64,
+        last: u64,
+    },
+    Page {
+        id: u64,
+        epoch: String,
+        count: u64,
+        sequence: u64,
+        is_end: bool,
+        as_of: Option<u64>,
+    },
     /// A close frame.
     Close {
         code: u16,
@@ -343,7 +405,7 @@ impl Client {
     pub fn ask_subscribe(&mut self, pattern: &str, overflow: Overflow) -> u64 {
         let id = self.id();
         let pattern = Pattern::new(pattern).unwrap();
-        self.send(&ClientMessage::Subscribe(Subscribe { id, pattern, overflow }));
+        self.send(&ClientMessage::Subscribe(Subscribe { id, pattern, overflow, start: None }));
         id.get()
     }
 
@@ -365,14 +427,28 @@ impl Client {
     pub fn publish(&mut self, topic: &str, payload: &[u8]) {
         let id = self.id();
         let topic = Topic::new(topic).unwrap();
-        self.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
+        self.send(&ClientMessage::Publish(Publish {
+            id: Some(id),
+            topic,
+            payload,
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        }));
         assert_eq!(self.next(), Said::Ok(id.get()));
     }
 
     /// Publishes without asking for a reply.
     pub fn publish_unanswered(&mut self, topic: &str, payload: &[u8]) {
         let topic = Topic::new(topic).unwrap();
-        self.send(&ClientMessage::Publish(Publish { id: None, topic, payload, headers: Headers::EMPTY }));
+        self.send(&ClientMessage::Publish(Publish {
+            id: None,
+            topic,
+            payload,
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        }));
     }
 
     /// A request and its answer, which shows that all before it was done.
@@ -458,7 +534,34 @@ impl Client {
 fn owned(message: BrokerMessage<'_>) -> Said {
     match message {
         BrokerMessage::Welcome(_) => Said::Welcome,
-        BrokerMessage::Ok(id) => Said::Ok(id.get()),
+        BrokerMessage::Ok(OkReply { id, sequence: Some(sequence), epoch: Some(epoch), is_duplicate, resumed, .. }) => {
+            let resumed = resumed.map_or(0, Resumed::number);
+            Said::OkAt { id: id.get(), sequence, epoch: epoch.to_owned(), is_duplicate, resumed }
+        }
+        BrokerMessage::Ok(ok) => Said::Ok(ok.id.get()),
+        BrokerMessage::Delivery(Delivery { topic, payload, in_stream: Some(at), .. }) => {
+            let (topic, payload) = (topic.to_string(), payload.to_vec());
+            Said::Kept { topic, payload, stream: at.stream.to_owned(), sequence: at.sequence }
+        }
+        BrokerMessage::Marker(m) => Said::Marker { subscription: m.subscription.get(), count: m.count },
+        BrokerMessage::Live(m) => {
+            Said::Live { subscription: m.subscription.get(), epoch: m.epoch.to_owned(), sequence: m.sequence }
+        }
+        BrokerMessage::Position(m) => {
+            Said::Position { subscription: m.subscription.get(), epoch: m.epoch.to_owned(), sequence: m.sequence }
+        }
+        BrokerMessage::EpochChanged(m) => {
+            let (epoch, reason) = (m.epoch.to_owned(), m.reason.number());
+            Said::Epoch { subscription: m.subscription.get(), epoch, reason, from: m.from }
+        }
+        BrokerMessage::Gap(Gap { subscription, reason, range: Some(range), .. }) => {
+            let (reason, first, last) = (reason.number(), range.first, range.last);
+            Said::Lost { subscription: subscription.get(), reason, first, last }
+        }
+        BrokerMessage::Page(m) => {
+            let (count, sequence, is_end, as_of) = (m.count, m.sequence, m.is_end, m.as_of);
+            Said::Page { id: m.id.get(), epoch: m.epoch.to_owned(), count, sequence, is_end, as_of }
+        }
         BrokerMessage::Error(m) => {
             let (code, message) = (m.code.number(), m.message.to_owned());
             Said::Error { id: m.id.map(Id::get), code, message, retry_after_ms: m.retry_after_ms }

@@ -45,7 +45,14 @@ pub fn enforced(broker: &Broker, quota: QuotaName) -> u64 {
 pub fn publish(client: &mut Client, payload: &[u8]) -> Said {
     let id = client.id();
     let topic = Topic::new("a").unwrap();
-    client.send(&ClientMessage::Publish(Publish { id: Some(id), topic, payload, headers: Headers::EMPTY }));
+    client.send(&ClientMessage::Publish(Publish {
+        id: Some(id),
+        topic,
+        payload,
+        headers: Headers::EMPTY,
+        message_id: None,
+        expected_sequence: None,
+    }));
     client.next()
 }
 

@@ -33,7 +33,7 @@ impl Answers {
     pub(super) fn read(replies: &Replies) -> Self {
         let now = messages(&replies.now).map(|message| match message {
             BrokerMessage::Welcome(welcome) => Answer::Welcome(welcome.id),
-            BrokerMessage::Ok(id) => Answer::Ok(id),
+            BrokerMessage::Ok(ok) => Answer::Ok(ok.id),
             BrokerMessage::Error(error) => {
                 check_told(error.message);
                 assert!(error.code != ErrorCode::Internal, "{}", error.message);
@@ -42,7 +42,7 @@ impl Answers {
             other => panic!("{other:?} as an answer"),
         });
         let when_queued = messages(&replies.when_queued).map(|message| match message {
-            BrokerMessage::Ok(id) => Answer::Accepted(id),
+            BrokerMessage::Ok(ok) => Answer::Accepted(ok.id),
             other => panic!("{other:?} as the answer to an accepted publication"),
         });
         Self(now.chain(when_queued).collect())
@@ -237,7 +237,7 @@ impl World {
 
 impl Client {
     fn check_subscribe(&mut self, who: Credentials, subscribe: &Subscribe<'_>, answers: &Answers) {
-        let Subscribe { id, pattern, overflow } = *subscribe;
+        let Subscribe { id, pattern, overflow, .. } = *subscribe;
         let is_allowed = pattern.as_topic().map(|topic| who.may_subscribe(self.edition, topic));
         if answers.only() == Answer::Ok(id) {
             assert!(is_allowed != Some(false) && pattern.wildcards() <= LIMITS.max_wildcards);

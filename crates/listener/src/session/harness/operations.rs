@@ -81,7 +81,14 @@ impl World {
                 for _ in 0..times {
                     self.with_client(place, |world, client| {
                         let topic = Topic::new(topic).expect("a topic");
-                        let publish = Publish { id: None, topic, payload: b"of many", headers: Headers::EMPTY };
+                        let publish = Publish {
+                            id: None,
+                            topic,
+                            payload: b"of many",
+                            headers: Headers::EMPTY,
+                            message_id: None,
+                            expected_sequence: None,
+                        };
                         world.ask(client, &ClientMessage::Publish(publish))
                     });
                 }
@@ -138,7 +145,7 @@ impl World {
                     let id = subscription_id();
                     let pattern = Pattern::new(bytes.one_of(&PATTERNS)).expect("a pattern");
                     let overflow = Overflow::from_number(bytes.one_of(&[0, 0, 0, 1, 2]));
-                    world.ask(client, &ClientMessage::Subscribe(Subscribe { id, pattern, overflow }))
+                    world.ask(client, &ClientMessage::Subscribe(Subscribe { id, pattern, overflow, start: None }))
                 }
                 3 => {
                     let subscription = subscription_id();
@@ -147,7 +154,14 @@ impl World {
                 4 => {
                     let topic = Topic::new(bytes.one_of(&TOPICS)).expect("a topic");
                     let payload = vec![7; bytes.one_of(&PAYLOADS)];
-                    let publish = Publish { id: Some(id), topic, payload: &payload, headers: Headers::EMPTY };
+                    let publish = Publish {
+                        id: Some(id),
+                        topic,
+                        payload: &payload,
+                        headers: Headers::EMPTY,
+                        message_id: None,
+                        expected_sequence: None,
+                    };
                     world.ask(client, &ClientMessage::Publish(publish))
                 }
                 5 => {

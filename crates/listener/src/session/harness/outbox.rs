@@ -102,12 +102,13 @@ impl Outbox {
                 of.expect("a gap of a subscription that the client has").told += count;
             }
             Outgoing::Reply(reply) => match one_message(reply.bytes()) {
-                BrokerMessage::Ok(id) => self.take_end(|it| it.state == State::Ending(Some(id))),
+                BrokerMessage::Ok(ok) => self.take_end(|it| it.state == State::Ending(Some(ok.id))),
                 BrokerMessage::Ended(ended) => {
                     self.take_end(|it| it.state == State::Ending(None) && it.id == ended.subscription);
                 }
                 other => panic!("{other:?} as the end of a subscription"),
             },
+            Outgoing::Aside(aside) => panic!("{aside:?}, and there are no streams here"),
         }
         matches!(next, Outgoing::Message(_))
     }

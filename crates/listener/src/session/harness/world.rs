@@ -93,7 +93,7 @@ impl World {
         };
         let shard = |_| {
             let metrics = Arc::new(ShardMetrics::default());
-            Shard { hub: Hub::new(&LIMITS, Arc::clone(&metrics), true), metrics }
+            Shard { hub: Hub::new(&LIMITS, Arc::clone(&metrics), true, None), metrics }
         };
         Self {
             settings,
@@ -164,7 +164,7 @@ impl World {
 
     /// What a shard accepted reaches the others.
     fn hand_over(&mut self, from: usize) {
-        let Some(batch) = self.shards[from].hub.take_batch() else { return };
+        let Some(batch) = self.shards[from].hub.take_outgoing().and_then(|outgoing| outgoing.batch) else { return };
         for (_, shard) in self.shards.iter_mut().enumerate().filter(|(index, _)| *index != from) {
             let mut publications = batch.iter();
             shard.hub.begin_turn(1);

@@ -1,0 +1,134 @@
+//! What was committed goes to those who are live.
+
+use std::sync::Arc;
+
+use carillon_router::{Fallen, Router, StreamSequence};
+use carillon_streams::{
+    keeper::{Group, StreamBatch},
+    stream::{Cursor, Origin, Resumed},
+};
+use carillon_wire::{Pattern, Topic};
+
+use super::{Known, Place, Streams, TAIL_BYTES, readers::{Reader, Stage}};
+
+/// How much of a group was delivered.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    group: Arc<Group>,
+    batch: usize,
+    message: usize,
+}
+
+impl Progress {
+    pub(crate) fn of(group: Arc<Group>) -> Self {
+        Self { group, batch: 0, message: 0 }
+    }
+}
+
+impl Streams {
+    /// A group begins: it is there for those who have nearly caught up, and no one has got anything of it.
+    pub(crate) fn begin_group(&mut self, router: &mut Router, group: &Arc<Group>) {
+        for batch in group.batches() {
+            self.begin_batch(router, batch);
+        }
+        self.tail.push(group, TAIL_BYTES);
+    }
+
+    /// Delivers messages of a group while `go_on` says so, which is asked with what each has cost; whether there is more.
+    pub(crate) fn deliver(
+        &mut self,
+        router: &mut Router,
+        progress: &mut Progress,
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> bool {
+        let group = Arc::clone(&progress.group);
+        while let Some(batch) = group.batches().get(progress.batch) {
+            for message in batch.messages().skip(progress.message) {
+                progress.message += 1;
+                let Some(known) = self.known.get_mut(batch.stream as usize) else { break };
+                // What this shard began with may still be told.
+                if known.is_newer_than(batch) || message.sequence <= known.delivered {
+                    continue;
+                }
+                known.delivered = message.sequence;
+                let Ok(topic) = Topic::new(message.topic) else { continue };
+                let at = StreamSequence { stream: batch.stream, sequence: message.sequence };
+                let published =
+                    router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
+                if router.has_fallen() {
+                    self.take_fallen(router);
+                }
+                if !go_on(published.subscriptions as usize + published.nodes_visited as usize) {
+                    return true;
+                }
+            }
+            self.end_batch(batch.stream);
+            progress.batch += 1;
+            progress.message = 0;
+        }
+        false
+    }
+
+    /// Makes readers of the subscriptions that have fallen behind.
+    pub(crate) fn take_fallen(&mut self, router: &mut Router) {
+        let mut fallen = Vec::new();
+        router.take_fallen(&mut fallen);
+        for Fallen { connection: key, subscription, stream, position } in fallen {
+            let (Some(known), Some(pattern)) = (self.known.get(stream as usize), router.pattern(key, subscription))
+            else {
+                continue;
+            };
+            let origin = known.origin(position);
+            let (cursor, _) = Cursor::new(&origin, &known.newest());
+            known.metrics.readers.fell_behind.inc();
+            let place = Place { key, subscription, stream: known.name.as_str() };
+            place.tell_behind(router);
+            let reader = Reader { subscription, stream, pattern, stage: Stage::On(cursor), knows_log: true };
+            self.readers.entry(key).or_default().behind.push_back(reader);
+        }
+    }
+
+    fn begin_batch(&mut self, router: &mut Router, told: &StreamBatch) {
+        let Some(known) = self.known.get(told.stream as usize) else { return };
+        if told.batch.epochs.is_newer_than(&known.epochs) {
+            // Whoever is live leaves at the place that it has in the old epoch, and reads on in the new one.
+            let routes = Arc::clone(&self.routes);
+            let meets = |pattern: Pattern<'_>| routes.streams_meeting(pattern).contains(&(told.stream as usize));
+            router.hold_stream(told.stream, known.delivered, meets);
+            self.take_fallen(router);
+            self.tail.clear(told.stream);
+            if let Some(known) = self.known.get_mut(told.stream as usize) {
+                known.epochs = Arc::clone(&told.batch.epochs);
+                known.delivered = told.batch.first.saturating_sub(1);
+            }
+        }
+        if let Some(known) = self.known.get_mut(told.stream as usize).filter(|known| !known.is_newer_than(told)) {
+            known.bounds = told.batch.bounds;
+        }
+    }
+
+    /// The shard has come to where some of its readers may be already.
+    fn end_batch(&mut self, stream: u32) {
+        if let Some(known) = self.known.get_mut(stream as usize) {
+            self.woken.append(&mut known.ahead);
+        }
+    }
+}
+
+impl Known {
+    /// Whether what is told is of an epoch that is over.
+    fn is_newer_than(&self, told: &StreamBatch) -> bool {
+        self.epochs.is_newer_than(&told.batch.epochs)
+    }
+
+    /// Behind a position of the epoch that this shard knows.
+    pub(super) fn origin(&self, position: u64) -> Origin {
+        Origin {
+            epochs: Arc::clone(&self.epochs),
+            position,
+            last: self.delivered,
+            last_by_topic_as_of: 0,
+            resumed: Resumed::Fresh,
+        }
+    }
+}
