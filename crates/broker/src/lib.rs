@@ -18,3 +18,5 @@ pub mod commands;
 pub mod config;
 pub mod dev;
 pub mod logging;
+mod query;
+mod trust;

@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal};
 
+use carillon_streams::keeper::Finding;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::config::LogFormat;
@@ -36,6 +37,17 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
         LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).try_init(),
     };
     started.map_err(LoggingError::Twice)
+}
+
+/// Logs what was found when a store was opened. What is no loss, such as the end of a crash, needs nobody.
+pub(crate) fn log_findings(report: &[Finding]) {
+    for finding in report {
+        if finding.is_loss {
+            tracing::error!("{}", finding.text);
+        } else {
+            tracing::info!("{}", finding.text);
+        }
+    }
 }
 
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {

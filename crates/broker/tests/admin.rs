@@ -103,7 +103,7 @@ fn readiness_tells_its_reasons() {
     let (admin, readiness) = start(loopback()).unwrap();
     let starting = ask(&admin, "GET /readyz", "");
     assert_eq!((status(&starting), body(&starting).starts_with("starting")), ("503", true));
-    readiness.clear(NotReady::Starting);
+    readiness.clear(&NotReady::Starting);
     let ready = ask(&admin, "GET /readyz", "");
     assert_eq!((status(&ready), body(&ready)), ("200", "ready\n"));
     assert!(ask(&admin, "GET /metrics", "").contains("\ncarillon_ready 1\n"));

@@ -14,9 +14,11 @@ use crate::{
     command::{Command, Commands, Publish, Subscribe},
     connection::{dial::Dial, establish},
     driver::Driver,
-    error::{ConnectError, ConnectionLost, PublishError, SubscribeError},
+    error::{ConnectError, ConnectionLost, HistoryError, PublishError, SubscribeError},
+    history::History,
     observer::{Counters, NoticeHandler, Observer},
     publication::{Ack, Publication},
+    start::Start,
     subscription::Subscription,
 };
 
@@ -142,9 +144,11 @@ impl Client {
         Publication::new(self, topic, payload.into())
     }
 
-    /// Subscribes to all topics that a pattern matches, from now on; returns when the broker has accepted it.
+    /// Subscribes to all topics that a pattern matches, from now on or from a [start](SubscribeOptions::start) in the stream that
+    /// keeps them; returns when the broker has accepted it.
     ///
-    /// The subscription outlives the connection: when the client connects again, it is made again, and an
+    /// The subscription outlives the connection: when the client connects again, it is made again. With a start it resumes where
+    /// it was, and [`Event::Resumed`](crate::Event::Resumed) tells how; without one, an
     /// [`Event::Reconnected`](crate::Event::Reconnected) stands where messages are missing.
     ///
     /// # Errors
@@ -159,7 +163,8 @@ impl Client {
     /// Subscribes to several patterns as one stream, in which a message comes once, however many of the patterns match it.
     ///
     /// # Errors
-    /// As [`subscribe`](Self::subscribe); when one pattern is refused, there is no subscription to any of them.
+    /// As [`subscribe`](Self::subscribe); when one pattern is refused, there is no subscription to any of them. A subscription with
+    /// a start has one pattern.
     ///
     /// # Cancel safety
     /// When the future is dropped, there is no subscription.
@@ -179,16 +184,31 @@ impl Client {
         if checked.is_empty() {
             return Err(SubscribeError::NoPattern);
         }
+        if options.start.is_some() && checked.len() > 1 {
+            return Err(SubscribeError::ManyPatternsWithStart { patterns: checked.len() });
+        }
         let key = self.shared.last_key.fetch_add(1, Ordering::Relaxed);
         let drained = Arc::clone(&self.shared.drained);
         // Dropped on every way out but the last, and then it unsubscribes.
-        let (subscription, sink) =
-            Subscription::new(key, self.commands.clone(), self.shared.receive_queue_bytes, drained);
+        let (commands, bound_bytes) = (self.commands.clone(), self.shared.receive_queue_bytes);
+        let (subscription, sink) = Subscription::new(key, commands, options.start.as_ref(), bound_bytes, drained);
         let (reply, outcome) = oneshot::channel();
-        let subscribe = Subscribe { key, patterns: checked, overflow: options.overflow, sink, reply };
+        let SubscribeOptions { overflow, start } = options;
+        let subscribe = Subscribe { key, patterns: checked, overflow, start, sink, reply };
         self.command(Command::Subscribe(subscribe)).map_err(SubscribeError::Ended)?;
         outcome.await.unwrap_or_else(|_| Err(SubscribeError::Ended(self.end_cause())))?;
         Ok(subscription)
+    }
+
+    /// What the stream that keeps these topics has, from a start on, page by page and without a subscription. Nothing is asked
+    /// before the first page is wanted.
+    ///
+    /// # Errors
+    /// A pattern that is not valid.
+    pub fn history(&self, pattern: &str, start: Start) -> Result<History, HistoryError> {
+        let valid = PatternBuf::new(pattern)
+            .map_err(|source| HistoryError::InvalidPattern { pattern: pattern.to_owned(), source })?;
+        Ok(History::new(self.clone(), valid, start))
     }
 
     /// Waits until the broker has seen everything that was published through this client before: then all refusals of it are
@@ -250,17 +270,21 @@ impl Client {
 }
 
 /// How a subscription is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscribeOptions {
     /// What the broker does when this client takes messages too slowly: drop the oldest, which the subscription is told as a
-    /// [`Gap`](crate::Gap) (the default), or close the connection, which shows as a reconnect.
+    /// [`Gap`](crate::Gap) (the default), or close the connection, which shows as a reconnect. It is about messages that no stream
+    /// keeps: of a stream nothing is dropped, the subscription falls behind and catches up.
     pub overflow: Overflow,
+    /// Where in a stream it starts. Without one (the default) it gets what is published from now on, in any streams or none, and
+    /// what is published while the connection is lost is missing.
+    pub start: Option<Start>,
 }
 
 impl Default for SubscribeOptions {
     fn default() -> Self {
-        Self { overflow: Overflow::DropOldest }
+        Self { overflow: Overflow::DropOldest, start: None }
     }
 }
 
@@ -269,6 +293,13 @@ impl SubscribeOptions {
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Sets [`start`](Self::start).
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = Some(start);
         self
     }
 }

@@ -41,21 +41,31 @@ mod connection;
 mod driver;
 mod endpoint;
 mod error;
+mod event;
+mod history;
 mod message;
 mod observer;
+mod position;
 mod publication;
 mod session;
+mod start;
 mod subscription;
 mod token;
 
 pub use backoff::ReconnectPolicy;
 pub use builder::ClientBuilder;
 pub use bytes::Bytes;
-pub use carillon_wire::{CloseCode, ErrorCode, GapReason, Headers, NoticeKind, Overflow};
+pub use carillon_wire::{
+    CloseCode, EpochReason, ErrorCode, GapReason, Headers, NoticeKind, Overflow, Resumed as Resumption,
+};
 pub use client::{Client, SubscribeOptions};
 pub use endpoint::UrlError;
-pub use error::{ConnectError, ConnectionLost, PublishError, RefreshError, Refusal, SubscribeError};
-pub use message::{Ended, Event, Gap, Message, Reconnected};
+pub use error::{ConnectError, ConnectionLost, HistoryError, PublishError, RefreshError, Refusal, SubscribeError};
+pub use event::{CaughtUp, Ended, EpochChanged, Event, Gap, GapRange, Missing, Reconnected, Resumed};
+pub use history::{History, HistoryItem, HistoryPage};
+pub use message::Message;
 pub use observer::{Counters, Notice};
-pub use publication::{Ack, PendingAck, Publication};
+pub use position::{InvalidPosition, Position};
+pub use publication::{Ack, Kept, PendingAck, Publication};
+pub use start::Start;
 pub use subscription::Subscription;

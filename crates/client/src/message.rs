@@ -1,29 +1,14 @@
-//! What a subscription gives to the application.
+//! A message that came.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
-use carillon_wire::{GapReason, Headers, PatternBuf, TopicBuf};
+use carillon_wire::{Headers, TopicBuf};
 
-use crate::error::{ConnectionLost, Refusal};
-
-/// The next thing that happened on a subscription, in the order in which it happened.
-///
-/// All but [`Message`](Event::Message) say that messages are missing. They are values, not log lines, because only the
-/// application knows what it must do then: fetch the state anew, or go on.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Event {
-    /// A message was published to a topic that matches.
-    Message(Message),
-    /// The broker dropped messages of this subscription, because this client did not take them fast enough.
-    Gap(Gap),
-    /// The connection was lost, and the subscription lives again on a new one. What was published in between to topics that no
-    /// stream keeps is lost, and nobody can tell how many messages that were.
-    Reconnected(Reconnected),
-    /// Nothing more will come: always the last event, unless the application itself ended the subscription.
-    Ended(Ended),
-}
+use crate::position::Position;
 
 /// A message, as it was published. Clones share its bytes.
 #[derive(Debug, Clone)]
@@ -33,6 +18,16 @@ pub struct Message {
     /// Headers in their MessagePack form, checked while decoding.
     pub(crate) headers: Bytes,
     pub(crate) time_us: u64,
+    pub(crate) place: Option<Place>,
+}
+
+/// Where a message is in the stream that keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) stream: Arc<str>,
+    pub(crate) sequence: u64,
+    /// None where the broker has not told the subscription.
+    pub(crate) epoch: Option<Arc<str>>,
 }
 
 impl Message {
@@ -64,56 +59,26 @@ impl Message {
         UNIX_EPOCH + Duration::from_micros(self.time_us)
     }
 
+    /// The stream that keeps it; none for a message that is not kept.
+    pub fn stream(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| &*place.stream)
+    }
+
+    /// Its number in that stream, from 1. The numbers of one stream have no holes, but a subscription gets only those whose
+    /// topics match.
+    pub fn sequence(&self) -> Option<u64> {
+        self.place.as_ref().map(|place| place.sequence)
+    }
+
+    /// Its place, from which it can be resumed behind it. Always known on a subscription with a start, and in history; on a
+    /// subscription without a start only once the broker has told the stream's epoch.
+    pub fn position(&self) -> Option<Position> {
+        let place = self.place.as_ref()?;
+        Some(Position::told(Arc::clone(place.epoch.as_ref()?), place.sequence))
+    }
+
     /// Bytes that it takes in a queue, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
         self.topic.as_str().len() + self.payload.len() + self.headers.len()
     }
-}
-
-/// Messages that the broker dropped, at the place where they would have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Gap {
-    /// Which of the subscription's patterns they matched.
-    pub pattern: PatternBuf,
-    /// Why they are missing.
-    pub reason: GapReason,
-    /// How many there were.
-    pub count: u64,
-}
-
-/// The connection was lost and made again.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Reconnected {
-    /// Why the connection was lost.
-    pub cause: ConnectionLost,
-    /// From the moment when the loss was noticed to the new connection.
-    pub downtime: Duration,
-}
-
-/// Why nothing more comes.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Ended {
-    /// The connection is gone, and the client does not come back.
-    #[error(transparent)]
-    ConnectionLost(ConnectionLost),
-    /// The broker ended the subscription while it was live, most often because this client may not have it any more. The
-    /// client does not ask for it again by itself.
-    #[error("the broker ended the subscription to {pattern:?}: {refusal}")]
-    ByBroker {
-        /// Which pattern. The other patterns of the subscription have ended with it.
-        pattern: String,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// After a reconnect the broker refused a pattern that it had accepted before.
-    #[error("after reconnecting, the broker refused the subscription to {pattern:?}: {refusal}")]
-    Refused {
-        /// Which pattern.
-        pattern: String,
-        /// Why.
-        refusal: Refusal,
-    },
 }

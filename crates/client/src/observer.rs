@@ -71,6 +71,11 @@ pub struct Counters {
     pub publications_discarded: u64,
     /// Connections that were made after the first one.
     pub reconnects: u64,
+    /// Publications with a message id that were sent again, because the connection was lost before the reply came.
+    pub publications_sent_again: u64,
+    /// Messages that a subscription with a start had seen already, and did not get again. The broker sends none, so they mean a
+    /// defect.
+    pub messages_passed_over: u64,
 }
 
 /// Called with each notice.
@@ -82,6 +87,8 @@ pub(crate) struct Observer {
     publications_refused: AtomicU64,
     publications_discarded: AtomicU64,
     reconnects: AtomicU64,
+    publications_sent_again: AtomicU64,
+    messages_passed_over: AtomicU64,
     handler: Option<NoticeHandler>,
 }
 
@@ -95,6 +102,18 @@ impl Observer {
             publications_refused: self.publications_refused.load(Ordering::Relaxed),
             publications_discarded: self.publications_discarded.load(Ordering::Relaxed),
             reconnects: self.reconnects.load(Ordering::Relaxed),
+            publications_sent_again: self.publications_sent_again.load(Ordering::Relaxed),
+            messages_passed_over: self.messages_passed_over.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_sent_again(&self) {
+        self.publications_sent_again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_passed_over(&self) {
+        if self.messages_passed_over.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("the broker sent a message again; it and further ones are passed over, and will only be counted");
         }
     }
 

@@ -9,7 +9,7 @@ use carillon_metrics::{CONTENT_TYPE, Exporter};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Bytes,
+    body::{Body, Bytes},
     header::{
         ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
@@ -17,7 +17,11 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{Readiness, watch};
+use super::{
+    NotReady, Readiness,
+    streams::{Job, Streams},
+    watch,
+};
 use crate::config::Secret;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -25,7 +29,8 @@ const WATCH_ROUTE: &str = "/watch    a page that shows what the broker delivers\
 const ROUTES: &str = "\
 /metrics  all that is counted, for Prometheus
 /healthz  200 while the process lives
-/readyz   200 while the broker takes connections, else 503 with the reasons
+/readyz   200 while the broker takes connections and publications, else 503 with the reasons
+/streams  what is kept, in JSON; `carillon stream` asks for it
 ";
 
 /// What answers are made of.
@@ -36,13 +41,31 @@ pub(super) struct Answers {
     pub(super) token: Option<Secret>,
     /// Where the page at `/watch` connects; without it, there is no such page.
     pub(super) watched: Arc<OnceLock<SocketAddr>>,
+    pub(super) streams: Streams,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What a request leads to.
+pub(super) enum Next {
+    /// An answer, at once.
+    Answer(Answer),
+    /// Something that takes time.
+    Job(Job),
+}
 
 impl Answers {
-    /// Answers one request. Its body is not read: no route has a use for one.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+    /// What one request leads to. Its body is not read: no route has a use for one.
+    pub(super) fn begin<B: Body>(&self, request: &Request<B>) -> Next {
+        if self.allows(request)
+            && let Some(next) = self.streams.begin(request, self.token.is_some())
+        {
+            return next;
+        }
+        Next::Answer(self.answer(request))
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Answer {
         if !self.allows(request) {
             let mut answer =
                 text(StatusCode::UNAUTHORIZED, "the header `Authorization: Bearer` with the admin token is needed\n");
@@ -104,8 +127,8 @@ impl Answers {
         if reasons.is_empty() {
             return text(StatusCode::OK, "ready\n");
         }
-        let lines: String = reasons.iter().flat_map(|reason| [reason.reason(), "\n"]).collect();
-        text(StatusCode::SERVICE_UNAVAILABLE, lines)
+        let lines: Vec<_> = reasons.iter().map(NotReady::reason).collect();
+        text(StatusCode::SERVICE_UNAVAILABLE, lines.join("\n") + "\n")
     }
 }
 

@@ -1,20 +1,25 @@
-//! The admin listener: metrics and health, for operators and their tools.
+//! The admin listener: metrics, health and what streams keep, for operators and their tools.
 //!
 //! It has a thread and a runtime of its own, so that it answers though every shard is stuck, and so that no scrape ever
 //! delays a message. On loopback it speaks plain HTTP unless it is given a certificate; off loopback it wants TLS and a
-//! token. Connections are few and short: each has one request, a deadline for its head and one for all of it.
+//! token. Connections are few and short: each has one request, a deadline for its head and one for all of it. What waits for
+//! the disk is done on other threads, and changes get more time.
 //!
 //! | route | answer |
 //! |---|---|
 //! | `/` | the list of routes |
 //! | `/metrics` | Prometheus' text format |
 //! | `/healthz` | 200 while the process lives |
-//! | `/readyz` | 200 while the broker takes connections, else 503 with the reasons |
+//! | `/readyz` | 200 while the broker takes connections and no store has failed, else 503 with the reasons |
 //! | `/watch` | a page that shows what the broker delivers, where [`AdminListener::offer_watch`] was called |
+//! | `/streams`, and below | what streams keep, their messages, and changes: `streams` lists them |
+//! | `/store/reopen` | opens the store of the streams on disk again after a failure |
 
 mod answer;
+pub(crate) mod documents;
 mod readiness;
 mod serve;
+pub(crate) mod streams;
 mod watch;
 
 use std::{
@@ -27,11 +32,16 @@ use std::{
 
 use carillon_listener::tls::Tls;
 use carillon_metrics::Exporter;
+use carillon_streams::keeper::Keeper;
 use tokio::sync::oneshot;
 
 pub use readiness::{NotReady, Readiness};
 
+use self::streams::Streams;
 use crate::config::Secret;
+
+/// So many requests may wait for the disk at once; others wait for these. Of changes there is one at a time.
+const MAX_BLOCKING_THREADS: usize = 8;
 
 /// How the admin listener is set up.
 #[derive(Debug)]
@@ -44,14 +54,16 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// From a connection's acceptance to the end of its request's head, the TLS handshake not counted.
     pub head_deadline: Duration,
-    /// From a connection's acceptance to its end.
+    /// From a connection's acceptance to its end, unless it asks for a change.
     pub connection_deadline: Duration,
+    /// From a request for a change of streams to the end of its connection. The change is made to its end all the same.
+    pub change_deadline: Duration,
     /// One connection more is closed at once.
     pub max_connections: usize,
 }
 
 impl Settings {
-    /// Settings with the usual bounds: 10 s for a head, 30 s for a connection, 64 connections.
+    /// Settings with the usual bounds: 10 s for a head, 30 s for a connection, an hour for a change, 64 connections.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -59,6 +71,7 @@ impl Settings {
             token: None,
             head_deadline: Duration::from_secs(10),
             connection_deadline: Duration::from_secs(30),
+            change_deadline: Duration::from_hours(1),
             max_connections: 64,
         }
     }
@@ -88,6 +101,7 @@ pub enum StartError {
 pub struct AdminListener {
     address: SocketAddr,
     watched: Arc<OnceLock<SocketAddr>>,
+    keeper: Arc<OnceLock<Option<Keeper>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,22 +115,43 @@ impl AdminListener {
         }
         let (listener, address) =
             bind(settings.address).map_err(|source| StartError::Bind { address: settings.address, source })?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .build()
+            .map_err(StartError::Thread)?;
         let (stop, stopped) = oneshot::channel();
         let watched = Arc::new(OnceLock::new());
-        let answers =
-            answer::Answers { exporter, readiness, token: settings.token.clone(), watched: Arc::clone(&watched) };
+        let keeper = Arc::new(OnceLock::new());
+        let answers = answer::Answers {
+            exporter,
+            readiness,
+            token: settings.token.clone(),
+            watched: Arc::clone(&watched),
+            streams: Streams::new(Arc::clone(&keeper)),
+        };
         let thread = thread::Builder::new()
             .name("admin".to_owned())
-            .spawn(move || runtime.block_on(serve::serve(listener, settings, answers, stopped)))
+            .spawn(move || {
+                runtime.block_on(serve::serve(listener, settings, answers, stopped));
+                // Nobody waits for what still waits for the disk.
+                runtime.shutdown_background();
+            })
             .map_err(StartError::Thread)?;
-        Ok(Self { address, watched, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, watched, keeper, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Serves the page at `/watch` from now on, for development; it connects to the port of `broker` on this machine.
     pub fn offer_watch(&self, broker: SocketAddr) {
         // A second call changes nothing: the broker does not move.
         let _ = self.watched.set(broker);
+    }
+
+    /// Serves the routes about streams from now on; until then they answer that the broker is starting. `None`: no stream is
+    /// defined.
+    pub fn serve_streams(&self, keeper: Option<Keeper>) {
+        // A second call changes nothing: a broker has one keeper.
+        let _ = self.keeper.set(keeper);
     }
 
     /// The address that is listened on, with the port that was taken.

@@ -1,29 +1,43 @@
-//! Whether the broker takes connections, and why not.
+//! Whether the broker takes connections and publications, and why not.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use carillon_metrics::BrokerMetrics;
 
-/// A reason why the broker takes no connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason why the broker is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotReady {
     /// It is not listening yet.
     Starting,
     /// It was told to stop.
     Draining,
+    /// Streams on disk take nothing, because their store has failed. Everything else works.
+    StoreFailed {
+        /// What failed.
+        reason: String,
+    },
 }
 
 impl NotReady {
     /// For whoever asks `/readyz`.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> Cow<'static, str> {
         match self {
-            Self::Starting => "starting: the broker does not listen yet",
-            Self::Draining => "draining: the broker was told to stop",
+            Self::Starting => "starting: the broker does not listen yet".into(),
+            Self::Draining => "draining: the broker was told to stop".into(),
+            Self::StoreFailed { reason } => format!(
+                "the store has failed, and streams on disk take no publications: {reason}. Once the cause is gone, `carillon \
+                 stream reopen` or a restart opens it again"
+            )
+            .into(),
         }
     }
 }
 
-/// The reasons why the broker takes no connections; without any, it is ready.
+/// The reasons why the broker is not ready; without any, it is.
 #[derive(Debug)]
 pub struct Readiness {
     reasons: Mutex<Vec<NotReady>>,
@@ -36,18 +50,17 @@ impl Readiness {
         Self { reasons: Mutex::new(vec![NotReady::Starting]), metrics }
     }
 
-    /// Adds a reason.
+    /// Adds a reason. Of each kind there is one: it takes the place of the one before.
     pub fn raise(&self, reason: NotReady) {
-        self.change(|reasons| {
-            if !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
+        self.change(|reasons| match reasons.iter_mut().find(|known| is_same_kind(known, &reason)) {
+            Some(known) => *known = reason,
+            None => reasons.push(reason),
         });
     }
 
-    /// Takes a reason away.
-    pub fn clear(&self, reason: NotReady) {
-        self.change(|reasons| reasons.retain(|&known| known != reason));
+    /// Takes the reason of this kind away.
+    pub fn clear(&self, reason: &NotReady) {
+        self.change(|reasons| reasons.retain(|known| !is_same_kind(known, reason)));
     }
 
     /// The reasons now, the oldest first.
@@ -60,4 +73,8 @@ impl Readiness {
         change(&mut reasons);
         self.metrics.ready.set(i64::from(reasons.is_empty()));
     }
+}
+
+fn is_same_kind(one: &NotReady, other: &NotReady) -> bool {
+    mem::discriminant(one) == mem::discriminant(other)
 }

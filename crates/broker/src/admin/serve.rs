@@ -7,12 +7,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Semaphore, oneshot},
+    sync::{Notify, Semaphore, oneshot},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Settings, answer::Answers};
+use super::{
+    Settings,
+    answer::{Answers, Next},
+};
 
 /// Out of file descriptors, accepting fails at once and would be tried without end.
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
@@ -47,28 +50,51 @@ async fn accept(listener: tokio::net::TcpListener, settings: Arc<Settings>, answ
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (settings, answers, acceptor) = (Arc::clone(&settings), Arc::clone(&answers), acceptor.clone());
         tokio::spawn(async move {
-            let served = connection(socket, acceptor, &settings, answers);
-            if timeout(settings.connection_deadline, served).await.is_err() {
-                tracing::debug!("an admin connection took too long");
+            let is_change = Notify::new();
+            tokio::select! {
+                () = connection(socket, acceptor, &settings, answers, &is_change) => {}
+                () = deadline(&settings, &is_change) => tracing::debug!("an admin connection took too long"),
             }
             drop(place);
         });
     }
 }
 
-async fn connection(socket: TcpStream, acceptor: Option<TlsAcceptor>, settings: &Settings, answers: Arc<Answers>) {
-    let Some(acceptor) = acceptor else { return http(socket, settings, answers).await };
+/// The end of a connection's time: later where something is to change.
+async fn deadline(settings: &Settings, is_change: &Notify) {
+    tokio::select! {
+        () = sleep(settings.connection_deadline) => {}
+        () = is_change.notified() => sleep(settings.change_deadline).await,
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    settings: &Settings,
+    answers: Arc<Answers>,
+    is_change: &Notify,
+) {
+    let Some(acceptor) = acceptor else { return http(socket, settings, answers, is_change).await };
     match timeout(settings.head_deadline, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => http(socket, settings, answers).await,
+        Ok(Ok(socket)) => http(socket, settings, answers, is_change).await,
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection's TLS handshake failed"),
         Err(_) => tracing::debug!("an admin connection's TLS handshake took too long"),
     }
 }
 
-async fn http(io: impl AsyncRead + AsyncWrite + Unpin, settings: &Settings, answers: Arc<Answers>) {
+async fn http(io: impl AsyncRead + AsyncWrite + Unpin, settings: &Settings, answers: Arc<Answers>, is_change: &Notify) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answers.answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
+        let next = answers.begin(&request);
+        if matches!(&next, Next::Job(job) if job.is_change()) {
+            is_change.notify_one();
+        }
+        async move {
+            Ok::<_, Infallible>(match next {
+                Next::Answer(answer) => answer,
+                Next::Job(job) => job.run().await,
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -43,7 +43,8 @@ pub(super) struct Connection {
     timeout: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time of more than nothing.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "a number of seconds is needed, as in 2.5".to_owned())?;
     match Duration::try_from_secs_f64(number) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout),
@@ -79,13 +80,18 @@ impl Connection {
 
     /// Runs what a command does, but not longer than it may take.
     pub(super) async fn within_timeout(&self, command: impl Future<Output = ExitCode>) -> ExitCode {
-        match self.timeout {
-            None => command.await,
-            Some(timeout) => match tokio::time::timeout(timeout, command).await {
-                Ok(code) => code,
-                Err(_) => fail(EXIT_TIMEOUT, &format_args!("not done within {timeout:?}")),
-            },
-        }
+        within(self.timeout, command).await
+    }
+}
+
+/// Runs what a command does, but not longer than this.
+pub(super) async fn within(timeout: Option<Duration>, command: impl Future<Output = ExitCode>) -> ExitCode {
+    match timeout {
+        None => command.await,
+        Some(timeout) => match tokio::time::timeout(timeout, command).await {
+            Ok(code) => code,
+            Err(_) => fail(EXIT_TIMEOUT, &format_args!("not done within {timeout:?}")),
+        },
     }
 }
 
@@ -108,7 +114,11 @@ pub(super) fn refused(error: &ConnectError) -> ExitCode {
 
 fn is_loopback(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    is_loopback_host(uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']'))
+}
+
+/// Whether a host, without brackets, is this machine.
+pub(super) fn is_loopback_host(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 

@@ -6,6 +6,7 @@ mod connection;
 pub mod key;
 pub mod publish;
 pub mod serve;
+pub mod stream;
 pub mod subscribe;
 pub mod token;
 pub mod version;
@@ -58,6 +59,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe to topics and print what comes
     Sub(subscribe::Args),
+    /// Look at what a running broker keeps, and change it
+    Stream(stream::Args),
     /// Make and look into certificates
     Certs(certs::Args),
     /// Make tokens for development, and look into tokens
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
+        Command::Stream(args) => block_on(stream::run(args)),
     }
 }
 

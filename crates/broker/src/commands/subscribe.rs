@@ -1,6 +1,6 @@
 //! `carillon sub`: prints what comes on topics.
 
-mod format;
+pub(super) mod format;
 mod output;
 
 use std::process::ExitCode;

@@ -10,13 +10,13 @@ use carillon_metrics::{Label, QuotaName};
 use figment::Figment;
 use tracing_subscriber::EnvFilter;
 
-use super::{Access, Admin, ClientCertificates, Config, DEV_ORIGIN, Problem, QuotasSection};
+use super::{Access, Admin, ClientCertificates, Config, DEV_ORIGIN, Problem, QuotasSection, check_streams};
 
 const MIB: usize = 1 << 20;
 /// What a publication needs in a WebSocket message besides its payload: topic, id, framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
 /// What a queue counts for a message besides its bytes.
-const QUEUE_OVERHEAD_BYTES: usize = 1024;
+pub(super) const QUEUE_OVERHEAD_BYTES: usize = 1024;
 /// How far the last reply may go beyond `limits.reply_bytes`.
 const REPLY_OVERSHOOT_BYTES: usize = 4 << 10;
 /// A day; anything longer is a slip of the pen.
@@ -39,6 +39,7 @@ pub(super) fn check(config: &Config, figment: &Figment, dev: bool) -> Vec<Proble
     check_limits(&mut checker, &config.limits);
     check_quotas(&mut checker, &config.quotas, &config.limits);
     check_deadlines(&mut checker, &config.deadlines);
+    check_streams::check(&mut checker, config);
     if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
         checker.fail(
             "log.level",
@@ -56,7 +57,7 @@ pub(super) fn check_access_alone(access: &Access, figment: &Figment) -> Vec<Prob
     checker.problems
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     figment: &'a Figment,
     problems: Vec<Problem>,
 }
@@ -67,18 +68,27 @@ impl Checker<'_> {
         self.figment.find_metadata(key).map_or_else(|| "default".to_owned(), |found| found.name.to_string())
     }
 
-    fn fail(&mut self, key: &str, message: String) {
-        let origin = self.origin(key);
+    pub(super) fn fail(&mut self, key: &str, message: String) {
+        self.fail_from(key, key, message);
+    }
+
+    /// For a key without a value, because of another one that has one.
+    pub(super) fn fail_from(&mut self, key: &str, because_of: &str, message: String) {
+        let origin = self.origin(because_of);
         self.problems.push(Problem::new(key.to_owned(), origin, message));
     }
 
-    fn require(&mut self, key: &str, holds: bool, message: impl FnOnce() -> String) {
+    pub(super) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
+    pub(super) fn require(&mut self, key: &str, holds: bool, message: impl FnOnce() -> String) {
         if !holds {
             self.fail(key, message());
         }
     }
 
-    fn range(&mut self, key: &str, value: usize, least: usize, most: usize) {
+    pub(super) fn range(&mut self, key: &str, value: usize, least: usize, most: usize) {
         self.require(key, (least..=most).contains(&value), || format!("found {value}, allowed: {least} to {most}"));
     }
 }

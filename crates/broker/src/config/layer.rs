@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use carillon_streams::stream::{StreamName, StreamNameError};
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
     error::{Actual, Kind},
@@ -12,7 +13,11 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::{Config, ConfigError, Problem, VARIABLE_PREFIX, read_toml};
+use super::{Config, ConfigError, Problem, StreamKeys, VARIABLE_PREFIX, read_toml};
+
+/// The section that has one for each stream, and what stands for a stream's name where any is meant.
+const STREAMS: &str = "streams";
+const ANY_NAME: &str = "NAME";
 
 /// Values from one place, which is named in every error about them.
 #[derive(Debug, Clone)]
@@ -48,6 +53,14 @@ impl Layer {
         let plain = Self::of_key(origin, &key, Value::from(text));
         let fits = |layer: &Self| schema.try_alone(layer.keys.clone()).is_ok();
         Ok(if !fits(&parsed) && fits(&plain) { plain } else { parsed })
+    }
+
+    /// Takes out the streams whose names are none. In a key, where dots part sections, they would mean something else.
+    fn take_misnamed_streams(&mut self) -> Vec<StreamNameError> {
+        let Some(Value::Dict(_, streams)) = self.keys.get_mut(STREAMS) else { return Vec::new() };
+        let mut errors = Vec::new();
+        streams.retain(|name, _| StreamName::new(name).map_err(|error| errors.push(error)).is_ok());
+        errors
     }
 
     /// Each value that is not a section, with its key.
@@ -99,11 +112,13 @@ impl Schema {
         let defaults =
             Value::serialize(Config::default()).map_err(ConfigError::internal)?.into_dict().unwrap_or_default();
         let defaults = Layer::new("default".to_owned(), defaults);
-        let keys = defaults.leaves().into_iter().map(|(key, _)| key).collect();
+        let mut keys: Vec<_> = defaults.leaves().into_iter().map(|(key, _)| key).filter(|key| key != STREAMS).collect();
+        let of_a_stream = StreamKeys::default().leaves().into_iter();
+        keys.extend(of_a_stream.map(|(key, _)| format!("{STREAMS}.{ANY_NAME}.{key}")));
         Ok(Self { defaults: Figment::from(defaults), keys })
     }
 
-    /// Every key there is, such as `limits.max_payload_bytes`.
+    /// Every key there is, such as `limits.max_payload_bytes` and `streams.NAME.topics`.
     #[cfg(test)]
     pub(super) fn keys(&self) -> &[String] {
         &self.keys
@@ -116,6 +131,9 @@ impl Schema {
 
     /// Tells what is wrong with the keys and values of a layer.
     pub(super) fn check(&self, layer: &Layer, problems: &mut Vec<Problem>) {
+        let mut layer = layer.clone();
+        let misnamed = layer.take_misnamed_streams().into_iter();
+        problems.extend(misnamed.map(|e| Problem::new(STREAMS.to_owned(), layer.origin.clone(), e.to_string())));
         for (key, value) in layer.leaves() {
             let alone = nest(&key, value).into_dict().unwrap_or_default();
             if let Err(error) = self.try_alone(alone) {
@@ -151,14 +169,17 @@ impl Schema {
     }
 
     /// The key that was perhaps meant: the same name in another section, or one that differs by a few letters.
-    fn nearest(&self, key: &str) -> Option<&str> {
+    fn nearest(&self, key: &str) -> Option<String> {
+        let mut segments = key.split('.');
+        let stream = segments.next().filter(|section| *section == STREAMS).and_then(|_| segments.next());
+        let keys: Vec<_> = self.keys.iter().map(|known| known.replace(ANY_NAME, stream.unwrap_or(ANY_NAME))).collect();
         let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
-        let elsewhere = self.keys.iter().find(|known| last(known) == last(key));
+        let elsewhere = keys.iter().find(|known| last(known) == last(key));
         let similar = || {
             let distance = |known: &&String| strsim::damerau_levenshtein(known, key);
-            self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= 3)
+            keys.iter().min_by_key(distance).filter(|known| distance(known) <= 3)
         };
-        elsewhere.or_else(similar).map(String::as_str)
+        elsewhere.or_else(similar).cloned()
     }
 }
 
@@ -199,6 +220,7 @@ fn plain_words(expected: &str) -> &str {
         "a string" | "string" => "text",
         "path string" => "a path",
         "a sequence" => "a list of texts",
+        "a map" => "a section for each",
         other => other,
     }
 }

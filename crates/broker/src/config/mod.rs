@@ -7,12 +7,14 @@
 //! [`load`] is the way in; [`Config`] is what comes out.
 
 mod check;
+mod check_streams;
 mod document;
 mod layer;
 mod lists;
 mod problem;
 mod quotas;
 mod sections;
+mod streams;
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -28,6 +30,7 @@ pub use self::{
     problem::{ConfigError, Problem},
     quotas::{PaceKeys, QuotasSection, RoleQuotas},
     sections::{Access, Admin, ClientCertificates, Config, DEV_ROLE, Listen, Log, LogFormat, Secret, Shards, Tls},
+    streams::{StoreSection, StreamKeys, StreamSections, StreamSettings},
 };
 
 /// Ahead of each environment variable's section and key.
@@ -81,20 +84,27 @@ impl Config {
         }
     }
 
-    /// What is taken from a configuration that was read while the broker runs: who may do what, and how much.
+    /// What is taken from a configuration that was read while the broker runs: who may do what, how much, and how much of
+    /// it streams keep.
     #[must_use]
     fn with_reloadable_of(&self, read: Self) -> Self {
-        Self { access: read.access, quotas: read.quotas, ..self.clone() }
+        let streams = streams::with_reloadable_of(&self.streams, &read.streams);
+        Self { access: read.access, quotas: read.quotas, streams, ..self.clone() }
     }
 
-    /// The keys that have another value in `other`. That a secret has changed is not seen.
+    /// The keys that have another value in `other`, and the streams that only one of the two has. That a secret has changed is
+    /// not seen.
     fn keys_that_differ(&self, other: &Self) -> Vec<String> {
         let leaves = |config: &Self| {
+            let config = Self { streams: StreamSections::new(), ..config.clone() };
             let keys = Value::serialize(config).ok().and_then(Value::into_dict).unwrap_or_default();
             Layer::new(String::new(), keys).leaves()
         };
         let values: HashMap<_, _> = leaves(other).into_iter().collect();
-        leaves(self).into_iter().filter(|(key, value)| values.get(key) != Some(value)).map(|(key, _)| key).collect()
+        let differs = |(key, value): &(String, Value)| values.get(key) != Some(value);
+        let mut keys: Vec<_> = leaves(self).into_iter().filter(differs).map(|(key, _)| key).collect();
+        keys.extend(streams::keys_that_differ(&self.streams, &other.streams));
+        keys
     }
 
     /// The bounds that the metrics show, by key.
@@ -111,6 +121,8 @@ impl Config {
             ("limits.shard_queue_bytes", limits.shard_queue_bytes),
             ("limits.max_http_head_bytes", limits.max_http_head_bytes),
             ("limits.quota_entries", limits.quota_entries as usize),
+            ("store.queue_bytes", self.store.queue_bytes),
+            ("store.cache_bytes", self.store.cache_bytes),
         ];
         let limits = named.into_iter().map(|(name, value)| (name, value as u64));
         limits.chain(self.quotas.by_name()).collect()
@@ -161,7 +173,9 @@ pub fn load_again(sources: &Sources, current: &Config) -> Result<(Config, Vec<St
             let waits = |key: &String| {
                 let message =
                     "the new value holds after a restart only, and the others must fit the old one until then";
-                let origin = figment.find_metadata(key).map_or_else(String::new, |found| found.name.to_string());
+                // A stream that is defined no more is in no source.
+                let origin =
+                    figment.find_metadata(key).map_or_else(|| "not set".to_owned(), |found| found.name.to_string());
                 Problem::new(key.clone(), origin, message.to_owned())
             };
             problems.extend(unheeded.iter().map(waits));

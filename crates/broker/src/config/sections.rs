@@ -9,7 +9,11 @@ use carillon_listener::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{lists, quotas::QuotasSection};
+use super::{
+    lists,
+    quotas::QuotasSection,
+    streams::{StoreSection, StreamSections},
+};
 
 /// All that an operator can set, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +41,10 @@ pub struct Config {
     /// How long.
     #[serde(with = "DeadlinesKeys")]
     pub deadlines: Deadlines,
+    /// The log that keeps the streams on disk, and the memory for writing and reading streams.
+    pub store: StoreSection,
+    /// What is kept, by the streams' names.
+    pub streams: StreamSections,
     /// What the log says, and how.
     pub log: Log,
     /// Who may connect.
@@ -61,6 +69,8 @@ impl Default for Config {
             limits: Limits::default(),
             quotas: QuotasSection::default(),
             deadlines: Deadlines::default(),
+            store: StoreSection::default(),
+            streams: StreamSections::new(),
             log: Log { format: LogFormat::Auto, level: "info".to_owned() },
             access: Access::default(),
         }
@@ -327,16 +337,16 @@ struct DeadlinesKeys {
 }
 
 /// Durations as numbers of seconds, fractions included.
-mod seconds {
+pub(super) mod seconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::config) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         duration.as_secs_f64().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
         Duration::try_from_secs_f64(seconds)
             .map_err(|_| de::Error::invalid_value(de::Unexpected::Float(seconds), &"a number of seconds, 0 or more"))

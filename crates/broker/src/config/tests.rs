@@ -70,8 +70,9 @@ fn example_holds_exactly_the_defaults() {
     let mut commented = Vec::new();
     let mut section = String::new();
     for line in EXAMPLE.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = format!("{name}.");
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            // No stream is there by default, so that one is an example.
+            section = format!("{}.", name.replace("streams.orders", "streams.NAME"));
         } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ")
             && !line.starts_with("# ")
         {
@@ -98,6 +99,17 @@ fn example_with_its_commented_keys_is_understood() {
     let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
     // Client certificates are off, and both ways to give the token are shown.
     assert_eq!(keys, ["tls.client_ca", "admin.token_file"], "{told:#?}");
+}
+
+#[test]
+fn example_shows_the_defaults_of_a_stream() {
+    let lines = EXAMPLE.lines().skip_while(|line| *line != "#[streams.orders]");
+    let section = lines.take_while(|line| line.starts_with('#')).filter(|line| !line.starts_with("# "));
+    let section = section.map(|line| line.trim_start_matches('#')).collect::<Vec<_>>().join("\n");
+    let given = file(&format!("data_dir = \"d\"\n{WHOLE}\n{section}"));
+    let config = load(&given.sources).unwrap();
+    let topics = vec!["orders.>".parse().unwrap()];
+    assert_eq!(config.streams, [("orders".to_owned(), StreamKeys { topics, ..StreamKeys::default() })].into());
 }
 
 #[test]
@@ -446,3 +458,5 @@ fn syntax_error_shows_nothing_of_the_line() {
     let told = load(&file("[admin]\n\ntoken = \"hunter2-hunter2-hunter2\n").sources).unwrap_err().to_string();
     assert!(told.contains("line 3, column ") && !told.contains("hunter2"), "{told}");
 }
+
+mod streams;

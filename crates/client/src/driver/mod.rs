@@ -30,7 +30,7 @@ use crate::{
         write::write_loop,
     },
     error::{ConnectError, ConnectionLost},
-    message::Reconnected,
+    event::Reconnected,
     observer::Notice,
     session::Session,
 };
@@ -67,7 +67,8 @@ impl<D: Dial> Driver<D> {
         commands: mpsc::UnboundedReceiver<Command>,
         shared: Arc<Shared>,
     ) -> Self {
-        let session = Session::new(Arc::clone(&shared.observer), settings.token_provider().cloned());
+        let (observer, provider) = (Arc::clone(&shared.observer), settings.token_provider().cloned());
+        let session = Session::new(observer, provider, settings.receive_queue_bytes);
         let backoff = Backoff::new(settings.reconnect);
         Self { dialer, settings, commands, shared, session, backoff, closing: None }
     }
@@ -133,6 +134,7 @@ impl<D: Dial> Driver<D> {
             was_backlogged = is_backlogged;
             let silence = self.session.limits().heartbeat * HEARTBEATS_MISSED;
             let close_by = self.closing.as_ref().map(|closing| closing.deadline);
+            let next_deadline = self.session.next_deadline();
             tokio::select! {
                 Some(incoming) = link.frames.recv(), if !is_backlogged => {
                     if let Err(cause) = self.on_incoming(incoming, &mut link).await {
@@ -163,7 +165,8 @@ impl<D: Dial> Driver<D> {
                         return cause;
                     }
                 }
-                () = sleep_until(close_by.unwrap_or_else(Instant::now)), if close_by.is_some() => {
+                () = at(next_deadline) => self.session.on_time(Instant::now()),
+                () = at(close_by) => {
                     let reason = format!("not all was sent and answered within {:?}", self.settings.close_timeout);
                     return ConnectionLost::Broken { reason };
                 }
@@ -275,9 +278,14 @@ impl<D: Dial> Driver<D> {
             establish(dialer, settings).await
         });
         loop {
+            let next_deadline = self.session.next_deadline();
             let command = tokio::select! {
                 outcome = &mut attempt => return Some(outcome),
                 command = self.commands.recv() => command,
+                () = at(next_deadline) => {
+                    self.session.on_time(Instant::now());
+                    continue;
+                }
             };
             let close = match command {
                 Some(command) => self.session.on_command(command).map(Some),
@@ -309,5 +317,13 @@ impl<D: Dial> Driver<D> {
                 if matches!(cause, ConnectionLost::ClosedByApplication) { Ok(()) } else { Err(cause.clone()) };
             let _ = reply.send(outcome);
         }
+    }
+}
+
+/// At that time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ mod connect;
 use std::{error::Error, sync::Arc, time::Duration};
 
 use carillon_wire::{
-    CloseCode, ErrorCode,
+    CloseCode, ErrorCode, MAX_MESSAGE_ID_BYTES,
     broker_message::{Ended, ErrorReply},
     code::Return,
     topic::NameError,
@@ -23,9 +23,16 @@ pub struct Refusal {
     pub message: String,
     /// How long to wait before the same request may succeed, where the broker told.
     pub retry_after: Option<Duration>,
+    /// With [`ErrorCode::UnexpectedSequence`]: the sequence of the topic's newest message, 0 if it has none.
+    pub last_sequence: Option<u64>,
 }
 
 impl Refusal {
+    /// One that was not the broker's, or tells no more than this.
+    pub(crate) fn new(code: ErrorCode, message: String) -> Self {
+        Self { code, message, retry_after: None, last_sequence: None }
+    }
+
     /// Whether the same request may succeed later, with nothing changed by this side.
     pub fn is_temporary(&self) -> bool {
         !matches!(self.code.number(), 400..=499)
@@ -38,13 +45,14 @@ impl From<&ErrorReply<'_>> for Refusal {
             code: reply.code,
             message: reply.message.to_owned(),
             retry_after: reply.retry_after_ms.map(Duration::from_millis),
+            last_sequence: reply.last_sequence,
         }
     }
 }
 
 impl From<&Ended<'_>> for Refusal {
     fn from(ended: &Ended<'_>) -> Self {
-        Self { code: ended.code, message: ended.message.to_owned(), retry_after: None }
+        Self::new(ended.code, ended.message.to_owned())
     }
 }
 
@@ -130,13 +138,43 @@ pub enum PublishError {
         /// What the broker takes, in bytes.
         max_bytes: u64,
     },
-    /// The broker refused it: nobody got it.
+    /// A message id has 1 to 128 bytes. Nothing was sent.
+    #[error("the message id has {bytes} bytes; it may have 1 to {MAX_MESSAGE_ID_BYTES}")]
+    InvalidMessageId {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The broker refused it: nobody got it. Only after [`ErrorCode::StreamUnavailable`] it is not known whether it was kept.
     #[error("the broker refused the publication: {0}")]
     Refused(Refusal),
     /// It was sent, and the connection ended before the broker answered: it may or may not have been accepted.
-    /// Publishing it again may make a second copy.
+    /// Publishing it again may make a second copy, unless it has a [message id](crate::Publication::message_id).
     #[error("it is not known whether the publication was accepted, because the reply did not come: {0}")]
     OutcomeUnknown(ConnectionLost),
+    /// It has a message id and was sent again after the connection was lost, and then the broker refused it. It is not known
+    /// whether it was kept when it was sent before.
+    #[error(
+        "the broker refused the publication when it was sent again, and whether it was kept before is not known: {refusal} \
+         (sent again because: {lost})"
+    )]
+    RefusedAgain {
+        /// Why it was refused.
+        refusal: Refusal,
+        /// What ended the connection that it was sent on before.
+        lost: ConnectionLost,
+    },
+    /// No answer came in the time that was [given](crate::Publication::within).
+    #[error("no answer to the publication came within {within:?}; {}", if *was_sent {
+        "whether it was accepted is not known"
+    } else {
+        "it was not sent"
+    })]
+    TimedOut {
+        /// The time.
+        within: Duration,
+        /// Whether it left this client, so that it may have been accepted. If not, nobody got it.
+        was_sent: bool,
+    },
     /// The client has ended. The message was not sent.
     #[error("the message was not sent: {0}")]
     Ended(ConnectionLost),
@@ -175,6 +213,12 @@ pub enum SubscribeError {
     /// A subscription must name one pattern at least.
     #[error("a subscription must name at least one pattern")]
     NoPattern,
+    /// A subscription with a start has a position in one stream, and so one pattern.
+    #[error("a subscription with a start has one pattern, and this one has {patterns}; make one for each pattern")]
+    ManyPatternsWithStart {
+        /// How many.
+        patterns: usize,
+    },
     /// The broker refused it.
     #[error("the broker refused the subscription to {pattern:?}: {refusal}")]
     Refused {
@@ -185,5 +229,31 @@ pub enum SubscribeError {
     },
     /// The client has ended.
     #[error("there is no subscription: {0}")]
+    Ended(ConnectionLost),
+}
+
+/// Why there is no page of history.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The pattern does not follow the grammar. Nothing was sent.
+    #[error("the pattern {pattern:?} is not valid: {source}")]
+    InvalidPattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The broker refused it.
+    #[error("the broker refused to read history: {0}")]
+    Refused(Refusal),
+    /// The page is larger than this client takes; ask for [fewer messages](crate::History::max_messages).
+    #[error("a page of history has more than {max_bytes} bytes, the bound of a receive queue; ask for fewer messages in a page")]
+    PageTooLarge {
+        /// What the client takes, in bytes.
+        max_bytes: usize,
+    },
+    /// The client has ended.
+    #[error("there is no history: {0}")]
     Ended(ConnectionLost),
 }

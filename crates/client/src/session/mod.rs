@@ -3,21 +3,29 @@
 //!
 //! ```text
 //!               connected                disconnected
-//!  ┌─────────┐  (resubscribes first)  ┌──────────┐  (sent requests fail, unsent publications stay)
+//!  ┌─────────┐  (resubscribes first)  ┌──────────┐  (sent requests fail, or stay where they may be repeated; what was not sent stays)
 //!  │ Waiting ├───────────────────────▶│ Speaking ├──────▶ Waiting
 //!  └────┬────┘                        └─────┬────┘
 //!       └───────────────┬───────────────────┘
 //!                       ▼ end: everything that still waits is told why
 //! ```
 //!
-//! The driver reads frames into it, takes batches out of it, and tells it when connections come and go. It has no clock and never
-//! waits.
+//! The driver reads frames into it, takes batches out of it, and tells it when connections come and go, and what time it is. It
+//! has no clock and never waits. `table` holds the subscriptions, and `routing` says who among them gets what; `covered` is about
+//! what the broker sends for one of them alone.
 
+mod again;
+mod covered;
+mod names;
 mod outgoing;
 mod renewal;
+mod routing;
+#[cfg(test)]
+mod routing_model;
 mod table;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,18 +36,21 @@ use std::{
 use bytes::Bytes;
 use carillon_wire::{
     BrokerMessage, CloseCode, DecodeError, ErrorCode, Id,
-    broker_message::{Closing, Delivery, ErrorReply, Welcome},
+    broker_message::{Closing, Delivery, ErrorReply, OkReply, Welcome},
     decode,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
-use self::{outgoing::Outgoing, renewal::Renewal, table::Table};
+use self::{covered::Covered, outgoing::Outgoing, renewal::Renewal, routing::Given, table::Table, track::TooManyStreams};
 use crate::{
-    command::{Command, SubscriptionKey},
-    error::{ConnectionLost, PublishError, RefreshError, Refusal},
-    message::{Message, Reconnected},
+    command::{Command, HistoryRequest, Publish, SubscriptionKey},
+    error::{ConnectionLost, HistoryError, PublishError, RefreshError, Refusal},
+    event::Reconnected,
+    message::Message,
     observer::{Notice, Observer},
-    publication::Ack,
     token::{Token, TokenProvider},
 };
 
@@ -72,15 +83,13 @@ impl From<&Welcome<'_>> for Limits {
 /// A request that was sent and not yet answered.
 #[derive(Debug)]
 enum Pending {
-    /// The permit bounds what is sent and not yet acknowledged.
-    Publish {
-        reply: oneshot::Sender<Result<Ack, PublishError>>,
-        _permit: Option<OwnedSemaphorePermit>,
-    },
+    /// Its permit bounds what is sent and not yet acknowledged. Without a message id its content is gone.
+    Publish(Publish),
     Subscribe {
         key: SubscriptionKey,
         index: usize,
     },
+    History(Box<HistoryRequest>),
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
     Refresh(Token),
 }
@@ -91,9 +100,15 @@ pub(crate) struct Session {
     is_connected: bool,
     limits: Limits,
     table: Table,
+    /// For whom the next deliveries are, where that is one alone.
+    covered: Option<Covered>,
+    /// The bound of a page of history, in bytes.
+    max_page_bytes: usize,
     /// What waits to be sent, in the order in which it was asked for.
     queue: VecDeque<Outgoing>,
     pending: HashMap<Id, Pending>,
+    /// Not after the first deadline of a publication that waits.
+    next_deadline: Option<Instant>,
     /// The broker's last heartbeat, while it is not answered.
     heartbeat: Option<Id>,
     /// What the broker said about the close that comes.
@@ -108,13 +123,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(observer: Arc<Observer>, provider: Option<Arc<TokenProvider>>) -> Self {
+    pub(crate) fn new(
+        observer: Arc<Observer>,
+        provider: Option<Arc<TokenProvider>>,
+        max_page_bytes: usize,
+    ) -> Self {
         Self {
             is_connected: false,
             limits: Limits::default(),
             table: Table::default(),
+            covered: None,
+            max_page_bytes,
             queue: VecDeque::new(),
             pending: HashMap::new(),
+            next_deadline: None,
             heartbeat: None,
             closing: None,
             writing: Vec::new(),
@@ -132,7 +154,10 @@ impl Session {
     /// Takes what a handle asks for. Closing is the driver's.
     pub(crate) fn on_command(&mut self, command: Command) -> Option<oneshot::Sender<Result<(), ConnectionLost>>> {
         match command {
-            Command::Publish(publish) => self.queue.push_back(Outgoing::Publish(publish)),
+            Command::Publish(publish) => {
+                self.note_deadline(&publish);
+                self.queue.push_back(Outgoing::Publish(publish));
+            }
             Command::Subscribe(subscribe) => {
                 let (key, patterns) = (subscribe.key, subscribe.patterns.len());
                 self.table.insert(subscribe);
@@ -145,6 +170,7 @@ impl Session {
                 let ids = self.table.remove(key);
                 self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
             }
+            Command::History(request) => self.queue.push_back(Outgoing::History(request)),
             Command::Flush(reply) => self.queue.push_back(Outgoing::Flush(reply)),
             Command::Close(reply) => return Some(reply),
         }
@@ -167,7 +193,7 @@ impl Session {
     pub(crate) fn on_frame(&mut self, frame: &Bytes) -> Result<(), ConnectionLost> {
         for message in decode::broker_messages(frame) {
             match message {
-                Ok(message) => self.on_message(frame, message),
+                Ok(message) => self.on_message(frame, message)?,
                 // The protocol grows by messages that older clients pass over.
                 Err(DecodeError::Refused(refused)) if refused.code == ErrorCode::UnknownOp => {
                     tracing::debug!(op = refused.op, "passed over a message that this version does not know");
@@ -181,13 +207,18 @@ impl Session {
         Ok(())
     }
 
-    fn on_message(&mut self, frame: &Bytes, message: BrokerMessage<'_>) {
+    fn on_message(&mut self, frame: &Bytes, message: BrokerMessage<'_>) -> Result<(), ConnectionLost> {
         match message {
-            BrokerMessage::Delivery(delivery) => self.on_delivery(frame, &delivery),
-            BrokerMessage::Ok(id) => self.on_ok(id),
+            BrokerMessage::Delivery(delivery) => self.on_delivery(frame, &delivery)?,
+            BrokerMessage::Ok(ok) => self.on_ok(&ok).map_err(broken)?,
             BrokerMessage::Error(error) => self.on_error(&error),
+            BrokerMessage::Marker(marker) => self.on_marker(&marker)?,
+            BrokerMessage::Live(at) => self.table.live(&at).map_err(broken)?,
+            BrokerMessage::Position(at) => self.table.complete(&at),
+            BrokerMessage::EpochChanged(change) => self.table.epoch_changed(&change).map_err(broken)?,
+            BrokerMessage::Page(page) => self.on_page(&page)?,
             BrokerMessage::Gap(gap) => {
-                if !self.table.gap(gap) {
+                if !self.on_gap_of_page(&gap) && !self.table.gap(&gap) {
                     tracing::debug!(subscription = gap.subscription.get(), "a gap of a subscription that is gone");
                 }
             }
@@ -205,26 +236,60 @@ impl Session {
             }
             other => tracing::debug!(?other, "passed over a message that this client does not use"),
         }
+        Ok(())
     }
 
-    fn on_delivery(&mut self, frame: &Bytes, delivery: &Delivery<'_>) {
-        self.table.deliver(delivery.topic, || Message {
+    fn on_delivery(&mut self, frame: &Bytes, delivery: &Delivery<'_>) -> Result<(), ConnectionLost> {
+        let message = || Message {
             topic: delivery.topic.into(),
             payload: part_of(frame, delivery.payload),
             headers: part_of(frame, delivery.headers.as_msgpack()),
             time_us: delivery.time_us,
-        });
+            place: None,
+        };
+        if self.on_covered(delivery, message)? {
+            return Ok(());
+        }
+        for _ in 0..self.table.deliver(delivery, message) {
+            self.observer.count_passed_over();
+        }
+        Ok(())
     }
 
-    fn on_ok(&mut self, id: Id) {
+    fn count_given(&self, given: Given) {
+        if given == Given::PassedOver {
+            self.observer.count_passed_over();
+        }
+    }
+
+    fn on_ok(&mut self, ok: &OkReply<'_>) -> Result<(), TooManyStreams> {
         // A reply to nobody is one to an unsubscribe request, which nobody waits for.
-        match self.pending.remove(&id) {
-            Some(Pending::Publish { reply, .. }) => drop(reply.send(Ok(Ack {}))),
-            Some(Pending::Subscribe { key, index }) => self.table.accepted(key, index),
+        match self.pending.remove(&ok.id) {
+            Some(Pending::Publish(publish)) => self.published(publish, ok),
+            Some(Pending::Subscribe { key, index }) => {
+                if self.table.is_owed_a_place(key) {
+                    if !tells_place(ok) {
+                        self.refuse_without_place(ok.id, key, index);
+                        return Ok(());
+                    }
+                    self.table.began(key, ok)?;
+                }
+                self.table.accepted(key, index);
+            }
             Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
             Some(Pending::Refresh(token)) => self.refreshed(token),
+            // Its reply is a page.
+            Some(Pending::History(request)) => drop(self.pending.insert(ok.id, Pending::History(request))),
             None => {}
         }
+        Ok(())
+    }
+
+    /// A broker that does not know of starts would let a subscription begin now, which loses in silence.
+    fn refuse_without_place(&mut self, id: Id, key: SubscriptionKey, index: usize) {
+        let words = "the broker does not tell where the subscription starts; it knows no streams";
+        let ids = self.table.refused(key, index, Refusal::new(ErrorCode::Unsupported, words.to_owned()));
+        self.queue.extend(std::iter::once(id).chain(ids).map(Outgoing::Unsubscribe));
     }
 
     fn on_error(&mut self, error: &ErrorReply<'_>) {
@@ -234,7 +299,8 @@ impl Session {
             return;
         };
         match self.pending.remove(&id) {
-            Some(Pending::Publish { reply, .. }) => drop(reply.send(Err(PublishError::Refused(refusal)))),
+            Some(Pending::Publish(publish)) => again::refused(publish, refusal),
+            Some(Pending::History(request)) => drop(request.reply.send(Err(HistoryError::Refused(refusal)))),
             Some(Pending::Subscribe { key, index }) => {
                 let ids = self.table.refused(key, index, refusal);
                 self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
@@ -284,21 +350,28 @@ impl Session {
             provider.forget();
         }
         self.table.disconnected();
-        for (_, pending) in self.pending.drain() {
+        self.covered = None;
+        let mut publications = Vec::new();
+        let mut again = Vec::new();
+        for (id, pending) in self.pending.drain() {
             match pending {
-                Pending::Publish { reply, .. } => drop(reply.send(Err(PublishError::OutcomeUnknown(cause.clone())))),
+                Pending::Publish(publish) => publications.push((id, publish)),
                 Pending::Flush(reply) => drop(reply.send(Err(cause.clone()))),
+                // Reading changes nothing, so it can be asked for again.
+                Pending::History(request) => again.push(Outgoing::History(request)),
                 Pending::Subscribe { .. } | Pending::Refresh(_) => {}
             }
         }
         for outgoing in std::mem::take(&mut self.queue) {
             match outgoing {
-                Outgoing::Publish(_) => self.queue.push_back(outgoing),
+                Outgoing::Publish(_) | Outgoing::History(_) => again.push(outgoing),
                 // What it should confirm may have been lost.
                 Outgoing::Flush(reply) => drop(reply.send(Err(cause.clone()))),
                 Outgoing::Subscribe { .. } | Outgoing::Unsubscribe(_) | Outgoing::Refresh(_) => {}
             }
         }
+        self.queue = again.into();
+        self.keep_or_fail(publications, cause);
     }
 
     /// The application closes the client: no subscription gets anything any more, and once the broker has answered what was
@@ -313,11 +386,17 @@ impl Session {
         self.on_disconnected(cause);
         let mut discarded = 0;
         for outgoing in self.queue.drain(..) {
-            if let Outgoing::Publish(publish) = outgoing {
-                match publish.reply {
-                    Some(reply) => drop(reply.send(Err(PublishError::Ended(cause.clone())))),
-                    None => discarded += 1,
+            match outgoing {
+                Outgoing::Publish(Publish { reply: None, .. }) => discarded += 1,
+                Outgoing::Publish(mut publish) => {
+                    let error = match publish.lost.take() {
+                        Some(lost) => PublishError::OutcomeUnknown(*lost),
+                        None => PublishError::Ended(cause.clone()),
+                    };
+                    publish.answer(Err(error));
                 }
+                Outgoing::History(request) => drop(request.reply.send(Err(HistoryError::Ended(cause.clone())))),
+                _ => {}
             }
         }
         if discarded > 0 {
@@ -325,6 +404,14 @@ impl Session {
         }
         self.table.end(cause);
     }
+}
+
+fn broken(error: TooManyStreams) -> ConnectionLost {
+    ConnectionLost::Protocol { code: CloseCode::BadMessage, reason: error.to_string() }
+}
+
+fn tells_place(ok: &OkReply<'_>) -> bool {
+    ok.stream.is_some() && ok.sequence.is_some() && ok.epoch.is_some()
 }
 
 /// The part as a share of the frame that it stands in.

@@ -1,15 +1,17 @@
 //! What leaves: requests get their ids and their bytes at the moment when they are put into a WebSocket message, so that what
 //! was never sent can be sent on another connection.
 
+use bytes::Bytes;
 use carillon_wire::{
     ClientMessage, Id,
-    client_message::{Publish as WirePublish, Refresh, Subscribe as WireSubscribe, Unsubscribe},
+    client_message::{History as WireHistory, Publish as WirePublish, Refresh, Subscribe as WireSubscribe, Unsubscribe},
+    headers::HeadersBuf,
 };
 use tokio::sync::oneshot;
 
-use super::{Pending, Session};
+use super::{Pending, Session, table::Request};
 use crate::{
-    command::{Publish, SubscriptionKey},
+    command::{HistoryRequest, Publish, SubscriptionKey},
     error::{ConnectionLost, PublishError, Refusal},
     observer::Notice,
     token::Token,
@@ -20,7 +22,7 @@ const MAX_BATCH_BYTES: usize = 128 * 1024;
 /// What a broker takes that told no limit.
 const DEFAULT_BATCH_BYTES: usize = 4096;
 /// At least as many bytes as any request but a publication has.
-const REQUEST_BYTES: usize = 32 + carillon_wire::topic::MAX_BYTES;
+const REQUEST_BYTES: usize = 96 + carillon_wire::topic::MAX_BYTES + carillon_wire::MAX_EPOCH_BYTES;
 
 /// One thing that waits to be said.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(super) enum Outgoing {
     Publish(Publish),
     Subscribe { key: SubscriptionKey, index: usize },
     Unsubscribe(Id),
+    History(Box<HistoryRequest>),
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
     Refresh(Token),
 }
@@ -37,7 +40,7 @@ impl Outgoing {
         match self {
             Self::Publish(publish) => publish.encoded_bytes(),
             Self::Refresh(token) => REQUEST_BYTES + token.0.len(),
-            Self::Subscribe { .. } | Self::Unsubscribe(_) | Self::Flush(_) => REQUEST_BYTES,
+            Self::Subscribe { .. } | Self::Unsubscribe(_) | Self::History(_) | Self::Flush(_) => REQUEST_BYTES,
         }
     }
 }
@@ -68,6 +71,7 @@ impl Session {
                     let id = self.new_id();
                     ClientMessage::Unsubscribe(Unsubscribe { id, subscription }).encode(out);
                 }
+                Some(Outgoing::History(request)) => self.encode_history(request, out),
                 Some(Outgoing::Flush(reply)) => {
                     let id = self.new_id();
                     ClientMessage::Ping(id).encode(out);
@@ -88,7 +92,7 @@ impl Session {
         self.writing.clear();
     }
 
-    fn encode_publish(&mut self, publish: Publish, out: &mut Vec<u8>) {
+    fn encode_publish(&mut self, mut publish: Publish, out: &mut Vec<u8>) {
         // The limits may be tighter than they were when the message was put into the queue.
         if let Err(error) = self.check_size(&publish) {
             self.refuse_locally(publish, error);
@@ -100,23 +104,50 @@ impl Session {
             topic: publish.topic.as_topic(),
             payload: &publish.payload,
             headers: publish.headers.as_headers(),
+            message_id: publish.message_id.as_deref(),
+            expected_sequence: publish.expected_sequence,
         };
         ClientMessage::Publish(message).encode(out);
-        match (id, publish.reply) {
-            (Some(id), Some(reply)) => {
-                self.pending.insert(id, Pending::Publish { reply, _permit: publish.permit });
+        if publish.lost.is_some() {
+            self.observer.count_sent_again();
+        }
+        match id {
+            Some(id) => {
+                // What is never sent again need not be held.
+                if publish.message_id.is_none() {
+                    publish.payload = Bytes::new();
+                    publish.headers = HeadersBuf::default();
+                }
+                self.pending.insert(id, Pending::Publish(publish));
             }
-            _ => self.writing.extend(publish.permit),
+            None => self.writing.extend(publish.permit),
         }
     }
 
     fn encode_subscribe(&mut self, key: SubscriptionKey, index: usize, out: &mut Vec<u8>) {
         let id = self.new_id();
-        if let Some((pattern, overflow)) = self.table.sent(key, index, id) {
-            let message = WireSubscribe { id, pattern: pattern.as_pattern(), overflow };
+        if let Some(Request { pattern, overflow, start }) = self.table.sent(key, index, id) {
+            let message = WireSubscribe { id, pattern: pattern.as_pattern(), overflow, start };
             ClientMessage::Subscribe(message).encode(out);
             self.pending.insert(id, Pending::Subscribe { key, index });
         }
+    }
+
+    fn encode_history(&mut self, request: Box<HistoryRequest>, out: &mut Vec<u8>) {
+        // Who asked may have given up while it waited.
+        if request.reply.is_closed() {
+            return;
+        }
+        let id = self.new_id();
+        let message = WireHistory {
+            id,
+            pattern: request.pattern.as_pattern(),
+            start: request.start.to_wire(),
+            max_messages: request.max_messages,
+            through: request.through,
+        };
+        ClientMessage::History(message).encode(out);
+        self.pending.insert(id, Pending::History(request));
     }
 
     fn check_size(&self, publish: &Publish) -> Result<(), PublishError> {
@@ -133,14 +164,14 @@ impl Session {
     }
 
     fn refuse_locally(&self, publish: Publish, error: PublishError) {
-        match publish.reply {
-            Some(reply) => drop(reply.send(Err(error))),
-            None => self.observer.tell(&Notice::PublicationRefused(Refusal {
-                code: carillon_wire::ErrorCode::PayloadTooLarge,
-                message: error.to_string(),
-                retry_after: None,
-            })),
+        if publish.reply.is_none() {
+            let refusal = Refusal::new(carillon_wire::ErrorCode::PayloadTooLarge, error.to_string());
+            self.observer.tell(&Notice::PublicationRefused(refusal));
+            return;
         }
+        // What was sent before may have been accepted then.
+        let before = publish.lost.as_deref().cloned().map(PublishError::OutcomeUnknown);
+        publish.answer(Err(before.unwrap_or(error)));
     }
 
     /// Ids are never used twice by one client.

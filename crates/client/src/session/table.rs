@@ -1,50 +1,74 @@
-//! The subscriptions of a client, over all its connections, and who among them gets a delivery.
+//! The subscriptions of a client, over all its connections. Who among them gets what is said is in `routing`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use carillon_wire::{Id, Overflow, PatternBuf, Topic};
+use carillon_wire::{Id, Overflow, PatternBuf, Topic, broker_message::InStream};
 use tokio::sync::oneshot;
 
+use super::{names::Names, track::Tracks};
 use crate::{
     command::{Subscribe, SubscriptionKey},
     error::{ConnectionLost, Refusal, SubscribeError},
-    message::{Ended, Event, Gap, Message, Reconnected},
-    subscription::Sink,
+    event::{Ended, Event, Reconnected},
+    message::Place,
+    position::{Position, Progress},
+    start::Start,
+    subscription::{Item, Sink},
 };
 
 /// All subscriptions, and an index of those that the broker has accepted on this connection.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<SubscriptionKey, Entry>,
+    pub(super) entries: BTreeMap<SubscriptionKey, Entry>,
     /// What the ids of this connection's subscribe requests stand for.
-    ids: HashMap<Id, (SubscriptionKey, usize)>,
+    pub(super) ids: HashMap<Id, (SubscriptionKey, usize)>,
     /// Accepted patterns without a wildcard.
-    exact: HashMap<Box<str>, Vec<SubscriptionKey>>,
+    exact: HashMap<Box<str>, Vec<(SubscriptionKey, usize)>>,
     /// Accepted patterns with one.
-    wildcards: Vec<(PatternBuf, SubscriptionKey)>,
+    wildcards: Vec<(PatternBuf, (SubscriptionKey, usize))>,
     /// Whose queue was full when something was put into it.
     full: Vec<SubscriptionKey>,
+    pub(super) names: Names,
     /// Scratch of [`Table::deliver`].
-    matched: Vec<SubscriptionKey>,
+    pub(super) matched: Vec<(SubscriptionKey, usize)>,
 }
 
+/// One subscription of the application.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     sink: Sink,
     overflow: Overflow,
-    patterns: Vec<Watched>,
+    pub(super) patterns: Vec<Watched>,
+    /// With one, there is one pattern and one stream.
+    pub(super) start: Option<Start>,
+    /// Told by everything that was put into the sink: where a subscription with a start resumes.
+    pub(super) progress: Progress,
     /// Where the outcome goes, until all patterns were accepted for the first time.
     reply: Option<oneshot::Sender<Result<(), SubscribeError>>>,
     /// Told with the first pattern that is accepted again.
-    reconnected: Option<Reconnected>,
+    pub(super) reconnected: Option<Reconnected>,
 }
 
+/// One pattern of a subscription.
 #[derive(Debug)]
-struct Watched {
-    pattern: PatternBuf,
+pub(super) struct Watched {
+    pub(super) pattern: PatternBuf,
     /// The request on this connection, once it was sent.
     id: Option<Id>,
-    is_accepted: bool,
+    /// Which of the subscription's patterns it was, in the order in which the broker accepted them on this connection.
+    pub(super) accepted: Option<usize>,
+    pub(super) tracks: Tracks,
+}
+
+/// What a subscribe request says.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) pattern: &'a PatternBuf,
+    pub(super) overflow: Overflow,
+    pub(super) start: Option<carillon_wire::Start<'a>>,
 }
 
 impl Entry {
@@ -55,12 +79,13 @@ impl Entry {
 
 impl Table {
     pub(super) fn insert(&mut self, subscribe: Subscribe) {
-        let patterns =
-            subscribe.patterns.into_iter().map(|pattern| Watched { pattern, id: None, is_accepted: false }).collect();
+        let watched = |pattern| Watched { pattern, id: None, accepted: None, tracks: Tracks::default() };
         let entry = Entry {
             sink: subscribe.sink,
             overflow: subscribe.overflow,
-            patterns,
+            patterns: subscribe.patterns.into_iter().map(watched).collect(),
+            progress: Progress::from_start(subscribe.start.as_ref()),
+            start: subscribe.start,
             reply: Some(subscribe.reply),
             reconnected: None,
         };
@@ -73,32 +98,41 @@ impl Table {
     }
 
     /// A subscribe request leaves with this id. `None` when the subscription is gone.
-    pub(super) fn sent(&mut self, key: SubscriptionKey, index: usize, id: Id) -> Option<(&PatternBuf, Overflow)> {
+    pub(super) fn sent(&mut self, key: SubscriptionKey, index: usize, id: Id) -> Option<Request<'_>> {
         let entry = self.entries.get_mut(&key)?;
         let watched = entry.patterns.get_mut(index)?;
         watched.id = Some(id);
         self.ids.insert(id, (key, index));
-        Some((&watched.pattern, entry.overflow))
+        let resumed = entry.progress.position().map(Position::to_wire);
+        let start = entry.start.as_ref().map(|start| resumed.unwrap_or_else(|| start.to_wire()));
+        Some(Request { pattern: &watched.pattern, overflow: entry.overflow, start })
+    }
+
+    /// Whether it is one that the broker must tell its place in a stream.
+    pub(super) fn is_owed_a_place(&self, key: SubscriptionKey) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.start.is_some())
     }
 
     /// The broker accepted a subscribe request.
     pub(super) fn accepted(&mut self, key: SubscriptionKey, index: usize) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        let before = entry.patterns.iter().filter(|watched| watched.accepted.is_some()).count();
         let Some(watched) = entry.patterns.get_mut(index) else { return };
-        watched.is_accepted = true;
+        watched.accepted = Some(before);
         let pattern = watched.pattern.clone();
-        if let Some(reconnected) = entry.reconnected.take() {
-            entry.sink.push(Event::Reconnected(reconnected));
-        }
-        if entry.patterns.iter().all(|watched| watched.is_accepted)
+        let reconnected = entry.reconnected.take();
+        if entry.patterns.iter().all(|watched| watched.accepted.is_some())
             && let Some(reply) = entry.reply.take()
         {
             // Who does not wait any more has dropped the subscription, which unsubscribes.
             let _ = reply.send(Ok(()));
         }
         match pattern.as_pattern().as_topic() {
-            Some(topic) => self.exact.entry(topic.as_str().into()).or_default().push(key),
-            None => self.wildcards.push((pattern, key)),
+            Some(topic) => self.exact.entry(topic.as_str().into()).or_default().push((key, index)),
+            None => self.wildcards.push((pattern, (key, index))),
+        }
+        if let Some(reconnected) = reconnected {
+            self.push(key, Item::Event(Event::Reconnected(reconnected)));
         }
     }
 
@@ -133,7 +167,7 @@ impl Table {
         let ids = self.forget(key, &entry);
         match entry.reply {
             Some(reply) => drop(reply.send(Err(SubscribeError::Refused { pattern, refusal }))),
-            None => entry.sink.push(Event::Ended(how(pattern, refusal))),
+            None => entry.sink.push(Item::Event(Event::Ended(how(pattern, refusal)))),
         }
         ids
     }
@@ -147,15 +181,15 @@ impl Table {
     }
 
     fn forget(&mut self, key: SubscriptionKey, entry: &Entry) -> Vec<Id> {
-        for watched in entry.patterns.iter().filter(|watched| watched.is_accepted) {
+        for watched in entry.patterns.iter().filter(|watched| watched.accepted.is_some()) {
             if let Some(keys) = self.exact.get_mut(watched.pattern.as_str()) {
-                keys.retain(|other| *other != key);
+                keys.retain(|(other, _)| *other != key);
                 if keys.is_empty() {
                     self.exact.remove(watched.pattern.as_str());
                 }
             }
         }
-        self.wildcards.retain(|(_, other)| *other != key);
+        self.wildcards.retain(|(_, (other, _))| *other != key);
         self.full.retain(|other| *other != key);
         let ids: Vec<Id> = entry.ids().collect();
         for id in &ids {
@@ -164,35 +198,35 @@ impl Table {
         ids
     }
 
-    /// Gives a message to every subscription that it matches, once each.
-    pub(super) fn deliver(&mut self, topic: Topic<'_>, message: impl FnOnce() -> Message) {
-        self.matched.clear();
-        self.matched.extend(self.exact.get(topic.as_str()).into_iter().flatten());
+    /// The patterns that a topic matches, those of one subscription side by side. To be given back as `matched`.
+    pub(super) fn matching(&mut self, topic: Topic<'_>) -> Vec<(SubscriptionKey, usize)> {
+        let mut matched = std::mem::take(&mut self.matched);
+        matched.clear();
+        matched.extend(self.exact.get(topic.as_str()).into_iter().flatten());
         let wild = self.wildcards.iter().filter(|(pattern, _)| pattern.as_pattern().matches(topic));
-        self.matched.extend(wild.map(|(_, key)| *key));
-        if self.matched.is_empty() {
-            return;
-        }
-        self.matched.sort_unstable();
-        self.matched.dedup();
-        let message = message();
-        for key in &self.matched {
-            let Some(entry) = self.entries.get(key) else { continue };
-            entry.sink.push(Event::Message(message.clone()));
-            if entry.sink.is_full(1) && !self.full.contains(key) {
-                self.full.push(*key);
-            }
-        }
+        matched.extend(wild.map(|(_, of)| *of));
+        matched.sort_unstable();
+        matched
     }
 
-    /// Puts a gap in its place. Returns whether the subscription is known.
-    pub(super) fn gap(&mut self, gap: carillon_wire::broker_message::Gap) -> bool {
-        let Some((key, index)) = self.ids.get(&gap.subscription) else { return false };
-        let Some(entry) = self.entries.get(key) else { return false };
-        let Some(watched) = entry.patterns.get(*index) else { return false };
-        let pattern = watched.pattern.clone();
-        entry.sink.push(Event::Gap(Gap { pattern, reason: gap.reason, count: gap.count }));
-        true
+    pub(super) fn pattern(&self, key: SubscriptionKey, index: usize) -> Option<PatternBuf> {
+        Some(self.entries.get(&key)?.patterns.get(index)?.pattern.clone())
+    }
+
+    pub(super) fn place(&mut self, place: InStream<'_>, epoch: Option<Arc<str>>) -> Place {
+        Place { stream: self.names.get(place.stream), sequence: place.sequence, epoch }
+    }
+
+    /// Everything that a subscription gets goes this way, so that its bound and its progress are kept.
+    pub(super) fn push(&mut self, key: SubscriptionKey, item: Item) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.start.is_some() {
+            entry.progress.on_item(&item);
+        }
+        entry.sink.push(item);
+        if entry.sink.is_full(1) && !self.full.contains(&key) {
+            self.full.push(key);
+        }
     }
 
     /// Whether a queue holds `times` its bound, so that nothing more may be read.
@@ -217,7 +251,8 @@ impl Table {
         self.wildcards.clear();
         for watched in self.entries.values_mut().flat_map(|entry| &mut entry.patterns) {
             watched.id = None;
-            watched.is_accepted = false;
+            watched.accepted = None;
+            watched.tracks.clear();
         }
     }
 
@@ -234,7 +269,7 @@ impl Table {
             if let Some(reply) = entry.reply {
                 let _ = reply.send(Err(SubscribeError::Ended(cause.clone())));
             } else if !matches!(cause, ConnectionLost::ClosedByApplication) {
-                entry.sink.push(Event::Ended(Ended::ConnectionLost(cause.clone())));
+                entry.sink.push(Item::Event(Event::Ended(Ended::ConnectionLost(cause.clone()))));
             }
         }
         self.disconnected();

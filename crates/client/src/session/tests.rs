@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::*;
 use crate::{
     command::{Publish, Subscribe},
-    message::{Ended as EndedEvent, Event},
+    event::{Ended as EndedEvent, Event},
     subscription::Subscription,
 };
 
@@ -71,7 +71,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (sender, commands) = mpsc::unbounded_channel();
-        let mut session = Session::new(Arc::default(), None);
+        let mut session = Session::new(Arc::default(), None, usize::MAX);
         session.on_connected(None);
         Self {
             session,
@@ -119,11 +119,12 @@ impl World {
     fn subscribe(&mut self, mut patterns: Vec<&'static str>) {
         patterns.dedup();
         self.last_key += 1;
-        let (handle, sink) = Subscription::new(self.last_key, self.sender.clone(), usize::MAX, Arc::new(Notify::new()));
+        let (handle, sink) = Subscription::new(self.last_key, self.sender.clone(), None, usize::MAX, Arc::new(Notify::new()));
         self.session.on_command(Command::Subscribe(Subscribe {
             key: self.last_key,
             patterns: patterns.iter().map(|pattern| PatternBuf::new(pattern).unwrap()).collect(),
             overflow: Overflow::DropOldest,
+            start: None,
             sink,
             reply: oneshot::channel().0,
         }));
@@ -148,7 +149,13 @@ impl World {
             })
             .unwrap();
         if refuses {
-            let error = ErrorReply { id: Some(id), code: ErrorCode::Forbidden, message: "", retry_after_ms: None };
+            let error = ErrorReply {
+                id: Some(id),
+                code: ErrorCode::Forbidden,
+                message: "",
+                retry_after_ms: None,
+                last_sequence: None,
+            };
             self.say(&BrokerMessage::Error(error));
             let mut modelled = self.subscriptions.remove(&key).unwrap();
             if modelled.is_held {
@@ -157,7 +164,7 @@ impl World {
             check(&mut modelled);
         } else {
             self.live.insert(id, (key, pattern));
-            self.say(&BrokerMessage::Ok(id));
+            self.say(&BrokerMessage::ok(id));
             let modelled = self.subscriptions.get_mut(&key).unwrap();
             modelled.patterns[position].1 = true;
             modelled.is_held |= modelled.patterns.iter().all(|(_, accepted)| *accepted);
@@ -199,6 +206,7 @@ impl World {
             payload: payload.as_bytes(),
             time_us: 0,
             headers: carillon_wire::Headers::EMPTY,
+            in_stream: None,
         }));
         for modelled in self.subscriptions.values_mut() {
             let matches = |(p, accepted): &(&str, bool)| *accepted && Pattern::new(p).unwrap().matches(topic);
@@ -227,7 +235,7 @@ fn taken(handle: &mut Subscription) -> Option<String> {
         Event::Message(message) => String::from_utf8(message.payload().to_vec()).unwrap(),
         Event::Reconnected(_) => "reconnected".to_owned(),
         Event::Ended(_) => "ended".to_owned(),
-        other @ Event::Gap(_) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     })
 }
 
@@ -269,17 +277,12 @@ proptest! {
         sizes in vec(0_usize..3000, 1..50),
         max_message_bytes in 3100_u64..10_000,
     ) {
-        let mut session = Session::new(Arc::default(), None);
+        let mut session = Session::new(Arc::default(), None, usize::MAX);
         session.on_connected(None);
         session.limits.max_message_bytes = max_message_bytes;
         for (number, size) in sizes.iter().enumerate() {
-            session.on_command(Command::Publish(Publish {
-                topic: TopicBuf::new(&format!("t.{number}")).unwrap(),
-                payload: vec![0; *size].into(),
-                headers: HeadersBuf::default(),
-                reply: None,
-                permit: None,
-            }));
+            let topic = TopicBuf::new(&format!("t.{number}")).unwrap();
+            session.on_command(Command::Publish(Publish::new(topic, vec![0; *size].into(), HeadersBuf::default())));
         }
         let mut seen = 0;
         loop {
@@ -301,7 +304,7 @@ proptest! {
 
     #[test]
     fn whatever_a_broker_sends_does_not_panic(bytes in vec(any::<u8>(), 0..200)) {
-        let mut session = Session::new(Arc::default(), None);
+        let mut session = Session::new(Arc::default(), None, usize::MAX);
         session.on_connected(None);
         let _ = session.on_frame(&bytes.into());
     }
@@ -310,21 +313,25 @@ proptest! {
 #[test]
 fn encoded_size_is_never_underestimated() {
     for (topic, payload) in [("a".to_owned(), 0), ("t".repeat(255), 70_000), ("b".to_owned(), 300)] {
-        let publish = Publish {
-            topic: TopicBuf::new(&topic).unwrap(),
-            payload: vec![0; payload].into(),
-            headers: HeadersBuf::from_iter([("k", "v")]),
-            reply: None,
-            permit: None,
-        };
-        let message = carillon_wire::client_message::Publish {
-            id: Some(Id::MAX),
-            topic: publish.topic.as_topic(),
-            payload: &publish.payload,
-            headers: publish.headers.as_headers(),
-        };
-        let mut encoded = Vec::new();
-        ClientMessage::Publish(message).encode(&mut encoded);
-        assert!(encoded.len() <= publish.encoded_bytes());
+        for message_id in [None, Some("m".repeat(128))] {
+            for (headers, expected_sequence) in [(Vec::new(), None), (vec![("k", "v")], Some(Id::MAX.get()))] {
+                let topic = TopicBuf::new(&topic).unwrap();
+                let headers = HeadersBuf::from_iter(headers);
+                let mut publish = Publish::new(topic, vec![0; payload].into(), headers);
+                publish.message_id = message_id.clone().map(String::into_boxed_str);
+                publish.expected_sequence = expected_sequence;
+                let message = carillon_wire::client_message::Publish {
+                    id: Some(Id::MAX),
+                    topic: publish.topic.as_topic(),
+                    payload: &publish.payload,
+                    headers: publish.headers.as_headers(),
+                    message_id: publish.message_id.as_deref(),
+                    expected_sequence,
+                };
+                let mut encoded = Vec::new();
+                ClientMessage::Publish(message).encode(&mut encoded);
+                assert!(encoded.len() <= publish.encoded_bytes());
+            }
+        }
     }
 }

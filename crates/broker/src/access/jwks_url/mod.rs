@@ -17,7 +17,6 @@ mod fetchers;
 mod in_force;
 mod keeper;
 mod source;
-mod trust;
 mod url;
 
 pub(super) use self::{fetch::fetch, source::read};

@@ -5,8 +5,11 @@ use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 use carillon_access::identity::{Algorithm, JwksTiming, Key};
 use rustls::ClientConfig;
 
-use super::{trust::Trust, url::JwksUrl};
-use crate::access::{file::IssuerEntry, report::Report};
+use super::url::JwksUrl;
+use crate::{
+    access::{file::IssuerEntry, report::Report},
+    trust::Trust,
+};
 
 /// How long a fetch may take, from the look-up of the host to the last byte.
 const FETCH_DEADLINE: Duration = Duration::from_secs(10);

@@ -2,15 +2,19 @@
 //!
 //! 1. Read and check the configuration; then certificates, key and token, and who may do what. What is wrong with them
 //!    is exit status 2.
-//! 2. Bind: the admin listener first, so that `/readyz` can tell that the rest is starting, then the door.
-//! 3. Serve until a signal: SIGHUP reads certificates, access rules and quotas again, SIGTERM and SIGINT drain.
+//! 2. Bind: the admin listener first, so that `/readyz` can tell that the rest is starting. Then open the streams that are
+//!    kept, and at last the door. Streams that cannot be opened as they are configured are exit status 2, too.
+//! 3. Serve until a signal: SIGHUP reads certificates, access rules, quotas and what streams keep again, SIGTERM and SIGINT
+//!    drain.
 //! 4. Drain: take no new connections, tell clients when to come back, flush, within the deadline. A second signal leaves
 //!    at once.
 
 mod clients;
+mod counting;
 mod files;
 mod signals;
 mod start;
+mod streams;
 
 use std::{
     env,

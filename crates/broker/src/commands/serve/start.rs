@@ -17,9 +17,10 @@ use carillon_listener::{
     tls::{Reread, Tls, TlsError},
 };
 use carillon_metrics::{BrokerMetrics, ExportError, Exporter, ReloadResult, ShardMetrics};
+use carillon_streams::keeper::RedefineError;
 use tokio::sync::oneshot;
 
-use super::{clients, files};
+use super::{clients, files, streams};
 use crate::{
     access::{self, Fetchers, Loaded},
     admin::{self, AdminListener, NotReady, Readiness},
@@ -46,13 +47,23 @@ pub(super) enum StartError {
     #[error(transparent)]
     Admin(#[from] admin::StartError),
     #[error(transparent)]
+    Streams(#[from] streams::OpenError),
+    #[error(transparent)]
+    Redefine(#[from] RedefineError),
+    #[error(transparent)]
     Listener(#[from] carillon_listener::StartError),
 }
 
 impl StartError {
     /// Whether the configuration, or a file that it names, is at fault.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, Self::Tls { .. } | Self::TokenFile { .. } | Self::DataDir { .. } | Self::Access(_))
+        match self {
+            Self::Tls { .. } | Self::TokenFile { .. } | Self::DataDir { .. } | Self::Access(_) | Self::Redefine(_) => {
+                true
+            }
+            Self::Streams(error) => error.is_usage(),
+            Self::Dev(_) | Self::Metrics(_) | Self::Admin(_) | Self::Listener(_) => false,
+        }
     }
 }
 
@@ -96,7 +107,9 @@ impl Broker {
         clients::note(&metrics, &tls, &config.origins, access.has_certificate_rules, SystemTime::now());
         let shards: Vec<_> = (0..config.listen.shards.count()).map(|_| Arc::new(ShardMetrics::default())).collect();
         let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
-        let exporter = Exporter::new(Arc::clone(&metrics), shards.clone())?;
+        let instruments = streams::Instruments::new(&config.stream_settings(), shards.len());
+        let (counted, store) = (instruments.streams.clone(), instruments.store.clone());
+        let exporter = Exporter::with_streams(Arc::clone(&metrics), shards.clone(), counted, store)?;
 
         let admin = admin::Settings { tls: admin_tls.clone(), token, ..admin::Settings::new(config.admin.address) };
         let admin = AdminListener::start(admin, exporter, Arc::clone(&readiness))?;
@@ -105,8 +118,14 @@ impl Broker {
         let quotas = Arc::new(config.quotas.scopes(&access.role_quotas));
         let rules = Rules { client_verifier: tls.client_verifier(), quotas, ..access.rules };
         fetchers.put_in_force(rules, access.sources);
-        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&metrics), &shards)?;
-        readiness.clear(NotReady::Starting);
+        let (opened, counting) =
+            streams::open(config, &instruments, &readiness)?.map(|open| (open.streams, open.counting)).unzip();
+        let listener = Listener::start(settings, &tls, &gate, Arc::clone(&metrics), &shards, opened)?;
+        if let Some((keeper, counting)) = listener.keeper().zip(counting) {
+            counting.watch_reads(Arc::clone(keeper.read_counts()));
+        }
+        admin.serve_streams(listener.keeper().cloned());
+        readiness.clear(&NotReady::Starting);
         Ok(Self { listener, admin, readiness, metrics, tls, admin_tls, config: config.clone(), sources, fetchers })
     }
 
@@ -125,8 +144,8 @@ impl Broker {
         self.admin.offer_watch(self.address());
     }
 
-    /// Reads the configuration for who may do what and how much, certificates with their keys, the access file with its
-    /// keys, and the revocations again. Either all of it is good and holds from now on, for those who are connected too,
+    /// Reads the configuration for who may do what and how much, and how much streams keep, certificates with their keys, the
+    /// access file with its keys, and the revocations again. Either all of it is good and holds from now on, for those who are connected too,
     /// or all stays as it was. It does not wait for the keys of issuers that have them at a URL.
     pub(super) fn reload(&mut self) {
         let read = self.read_again();
@@ -145,8 +164,11 @@ impl Broker {
                 let quotas = Arc::new(self.config.quotas.scopes(&access.role_quotas));
                 let rules = Rules { client_verifier: self.tls.client_verifier(), quotas, ..access.rules };
                 self.fetchers.put_in_force(rules, access.sources);
+                self.redefine_streams();
                 self.metrics.config_reloads.of(ReloadResult::Ok).inc();
-                tracing::info!("certificates, keys, access rules, quotas and revocations were read again");
+                tracing::info!(
+                    "certificates, keys, access rules, quotas, revocations and what streams keep were read again"
+                );
             }
             Err(error) => {
                 self.metrics.config_reloads.of(ReloadResult::Failed).inc();
@@ -163,12 +185,23 @@ impl Broker {
             let keys = unheeded.join(", ");
             tracing::warn!(keys, "these have changed in the configuration, and are heeded after a restart only");
         }
+        if let Some(keeper) = self.listener.keeper() {
+            keeper.check_redefine(&config.stream_settings().definitions)?;
+        }
         Ok(Again {
             access: access_rules(&config.access)?,
             config,
             tls: self.tls.read_again().map_err(wrong("tls"))?,
             admin_tls: self.admin_tls.as_ref().map(Tls::read_again).transpose().map_err(wrong("admin"))?,
         })
+    }
+
+    /// It was checked before anything was put in force.
+    fn redefine_streams(&self) {
+        let Some(keeper) = self.listener.keeper() else { return };
+        if let Err(error) = keeper.redefine(self.config.stream_settings().definitions) {
+            tracing::error!(%error, "streams keep what they kept before");
+        }
     }
 
     /// Takes no new connections, tells clients when to come back, and flushes, within the configured deadline. The admin

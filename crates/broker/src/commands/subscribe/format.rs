@@ -95,7 +95,7 @@ fn append_json(value: &impl Serialize, out: &mut Vec<u8>) {
 }
 
 /// The payload on one line that a terminal shows and does not obey: control characters and what is not UTF-8 are escaped.
-fn printable(payload: &[u8]) -> String {
+pub(in crate::commands) fn printable(payload: &[u8]) -> String {
     let mut shown = String::with_capacity(payload.len());
     for chunk in payload.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -113,7 +113,7 @@ fn printable(payload: &[u8]) -> String {
 }
 
 /// Microseconds since 1970 began as RFC 3339 writes them, in UTC.
-fn rfc3339(time_us: u64) -> String {
+pub(in crate::commands) fn rfc3339(time_us: u64) -> String {
     let (seconds, micros) = (time_us / 1_000_000, time_us % 1_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

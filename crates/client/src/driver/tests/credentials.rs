@@ -19,7 +19,7 @@ use super::{
 use crate::{
     client::SubscribeOptions,
     error::{RefreshError, SubscribeError},
-    message::{Ended, Event},
+    event::{Ended, Event},
 };
 
 const EXPIRING: BrokerMessage<'static> = BrokerMessage::Notice(WireNotice {

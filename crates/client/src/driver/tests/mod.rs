@@ -1,10 +1,13 @@
 //! A whole client against a scripted broker, in memory and with a paused clock: waits take no time, and their length is exact.
 
 mod credentials;
+mod history;
+mod kept;
 mod peer;
 mod publish;
 mod reconnect;
 mod refused;
+mod resume;
 mod silence;
 mod subscribe;
 mod tls;

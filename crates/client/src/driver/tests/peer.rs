@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use carillon_wire::{
-    BrokerMessage, ClientMessage, CloseCode, ErrorCode, Headers, Id, SUBPROTOCOL, Topic,
-    broker_message::{Delivery, ErrorReply, Welcome},
+    BrokerMessage, ClientMessage, CloseCode, ErrorCode, Headers, Id, Resumed, SUBPROTOCOL, Start, Topic,
+    broker_message::{Delivery, ErrorReply, InStream, Marker, OkReply, Position, Welcome},
+    client_message::Subscribe,
     decode,
+    start::HistoryStart,
 };
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use sha1::{Digest, Sha1};
@@ -23,9 +25,29 @@ pub(super) enum Said {
         topic: String,
         payload: Vec<u8>,
     },
+    /// With a message id or an expected sequence.
+    PublishKept {
+        id: Option<u64>,
+        payload: Vec<u8>,
+        message_id: Option<String>,
+        expected_sequence: Option<u64>,
+    },
     Subscribe {
         id: u64,
         pattern: String,
+    },
+    /// With a start, as its fields say.
+    SubscribeFrom {
+        id: u64,
+        pattern: String,
+        start: String,
+    },
+    History {
+        id: u64,
+        pattern: String,
+        start: String,
+        max_messages: Option<u64>,
+        through: Option<u64>,
     },
     Unsubscribe {
         subscription: u64,
@@ -85,7 +107,7 @@ pub(super) fn welcome() -> Welcome<'static> {
 }
 
 pub(super) fn ok(id: u64) -> BrokerMessage<'static> {
-    BrokerMessage::Ok(Id::new(id).unwrap())
+    BrokerMessage::ok(Id::new(id).unwrap())
 }
 
 pub(super) fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static> {
@@ -94,12 +116,37 @@ pub(super) fn refuse(id: Option<u64>, code: ErrorCode) -> BrokerMessage<'static>
         code,
         message: "as scripted",
         retry_after_ms: None,
+        last_sequence: None,
     })
 }
 
 pub(super) fn delivery<'a>(topic: &'a str, payload: &'a [u8]) -> BrokerMessage<'a> {
     let topic = Topic::new(topic).unwrap();
-    BrokerMessage::Delivery(Delivery { topic, payload, time_us: 1_000_000, headers: Headers::EMPTY })
+    BrokerMessage::Delivery(Delivery { topic, payload, time_us: 1_000_000, headers: Headers::EMPTY, in_stream: None })
+}
+
+/// The stream and the epoch of the helpers below.
+pub(super) const STREAM: &str = "orders";
+pub(super) const EPOCH: &str = "e1";
+
+pub(super) fn ok_at(id: u64, sequence: u64, resumed: Option<Resumed>) -> BrokerMessage<'static> {
+    let id = Id::new(id).unwrap();
+    let (stream, epoch) = (Some(STREAM), Some(EPOCH));
+    BrokerMessage::Ok(OkReply { stream, sequence: Some(sequence), epoch, resumed, ..OkReply::new(id) })
+}
+
+pub(super) fn kept<'a>(topic: &'a str, payload: &'a [u8], sequence: u64) -> BrokerMessage<'a> {
+    let in_stream = Some(InStream { stream: STREAM, sequence });
+    let BrokerMessage::Delivery(plain) = delivery(topic, payload) else { panic!() };
+    BrokerMessage::Delivery(Delivery { in_stream, ..plain })
+}
+
+pub(super) fn marker(id: u64, count: u64) -> BrokerMessage<'static> {
+    BrokerMessage::Marker(Marker { subscription: Id::new(id).unwrap(), stream: STREAM, count })
+}
+
+pub(super) fn at(id: u64, sequence: u64) -> Position<'static> {
+    Position { subscription: Id::new(id).unwrap(), stream: STREAM, epoch: EPOCH, sequence }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
@@ -180,6 +227,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
+    /// Hears a subscribe request with a start. Gives its id and the start.
+    pub(super) async fn hear_start(&mut self) -> (u64, String) {
+        match self.hear().await {
+            Said::SubscribeFrom { id, start, .. } => (id, start),
+            other => panic!("expected a subscription with a start, not {other:?}"),
+        }
+    }
+
     /// Answers a flush and the close frame that follow a call of `close`.
     pub(super) async fn part(mut self) {
         match self.hear().await {
@@ -194,6 +249,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 fn said(message: ClientMessage<'_>) -> Said {
     match message {
         ClientMessage::Connect(m) => Said::Connect { token: m.token.map(str::to_owned) },
+        ClientMessage::Publish(m) if m.message_id.is_some() || m.expected_sequence.is_some() => Said::PublishKept {
+            id: m.id.map(Id::get),
+            payload: m.payload.to_vec(),
+            message_id: m.message_id.map(str::to_owned),
+            expected_sequence: m.expected_sequence,
+        },
+        ClientMessage::Subscribe(Subscribe { id, pattern, start: Some(start), .. }) => {
+            Said::SubscribeFrom { id: id.get(), pattern: pattern.as_str().to_owned(), start: start_words(start) }
+        }
+        ClientMessage::History(m) => Said::History {
+            id: m.id.get(),
+            pattern: m.pattern.as_str().to_owned(),
+            start: match m.start {
+                HistoryStart::At(start) => start_words(start),
+                HistoryStart::LastByTopic { epoch, as_of, after } => format!("last values {epoch} {as_of} {after}"),
+            },
+            max_messages: m.max_messages,
+            through: m.through,
+        },
         ClientMessage::Publish(m) => {
             Said::Publish { id: m.id.map(Id::get), topic: m.topic.as_str().to_owned(), payload: m.payload.to_vec() }
         }
@@ -203,5 +277,16 @@ fn said(message: ClientMessage<'_>) -> Said {
         ClientMessage::Ping(id) => Said::Flush(id.get()),
         ClientMessage::Refresh(m) => Said::Refresh { id: m.id.get(), token: m.token.to_owned() },
         other => panic!("{other:?}"),
+    }
+}
+
+fn start_words(start: Start<'_>) -> String {
+    match start {
+        Start::Now => "now".to_owned(),
+        Start::LastByTopic => "last values".to_owned(),
+        Start::Newest(n) => format!("newest {n}"),
+        Start::Behind { epoch, sequence } => format!("behind {epoch}:{sequence}"),
+        Start::Time(time_us) => format!("time {time_us}"),
+        Start::Beginning => "beginning".to_owned(),
     }
 }

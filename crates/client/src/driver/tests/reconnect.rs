@@ -17,7 +17,7 @@ use super::{
 use crate::{
     client::SubscribeOptions,
     error::ConnectionLost,
-    message::{Ended, Event},
+    event::{Ended, Event},
 };
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,7 @@ async fn closing_behind_a_refusal_tells_when_to_come_back() {
             code: ErrorCode::Overloaded,
             message: "full",
             retry_after_ms,
+            last_sequence: None,
         })
     };
     let closing = |retry_after_ms| {

@@ -4,7 +4,7 @@ use carillon_wire::{BrokerMessage, ErrorCode, GapReason, Id, broker_message::Gap
 use tokio::time::timeout;
 
 use super::{peer::*, *};
-use crate::{client::SubscribeOptions, error::SubscribeError, message::Event, subscription::Subscription};
+use crate::{client::SubscribeOptions, error::SubscribeError, event::Event, subscription::Subscription};
 
 /// Subscribes, with the broker's consent. Gives the id too.
 pub(super) async fn subscribed(client: &Client, peer: &mut Peer<DuplexStream>, pattern: &str) -> (Subscription, u64) {
@@ -54,7 +54,7 @@ async fn a_gap_goes_to_its_subscription_alone_and_keeps_its_place() {
     let (_broker, mut peer, client) = connected().await;
     let (mut first, _) = subscribed(&client, &mut peer, "a").await;
     let (mut second, id) = subscribed(&client, &mut peer, ">").await;
-    let gap = Gap { subscription: Id::new(id).unwrap(), reason: GapReason::Overflow, count: 7 };
+    let gap = Gap { subscription: Id::new(id).unwrap(), reason: GapReason::Overflow, count: 7, range: None };
     peer.say(&[delivery("a", b"1"), BrokerMessage::Gap(gap), delivery("a", b"2")]).await;
     assert_eq!(next_payload(&mut second).await, "1");
     match second.next().await {
@@ -82,7 +82,7 @@ async fn a_refused_pattern_refuses_the_whole_and_leaves_nothing_behind() {
 async fn invalid_patterns_are_not_sent() {
     let (_broker, _peer, client) = connected().await;
     let options = SubscribeOptions::default();
-    assert!(matches!(client.subscribe("a.>.b", options).await, Err(SubscribeError::InvalidPattern { .. })));
+    assert!(matches!(client.subscribe("a.>.b", options.clone()).await, Err(SubscribeError::InvalidPattern { .. })));
     assert!(matches!(client.subscribe_many([], options).await, Err(SubscribeError::NoPattern)));
 }
 

@@ -1,6 +1,7 @@
 //! What may stand in the access file.
 
-use super::{super::trust::Trust, *};
+use super::*;
+use crate::trust::Trust;
 
 fn told(lines: &str) -> String {
     let given = Given::new();

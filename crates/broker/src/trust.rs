@@ -1,12 +1,12 @@
-//! Whose certificate a JWKS URL may show.
+//! Whose certificate a server may show that this program asks over HTTPS.
 
 use std::{fs, path::Path, sync::Arc};
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
 
-/// The authorities that vouch for the source of an issuer's keys.
+/// The authorities that vouch for a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// Those that this machine trusts.
     System,
     /// These, and no others.
@@ -15,7 +15,7 @@ pub(super) enum Trust {
 
 impl Trust {
     /// The authorities in a PEM file.
-    pub(super) fn of_file(path: &Path) -> Result<Self, String> {
+    pub(crate) fn of_file(path: &Path) -> Result<Self, String> {
         let path_shown = path.display();
         let pem = fs::read(path).map_err(|error| format!("{path_shown} cannot be read: {error}"))?;
         let certificates: Result<Vec<_>, _> = rustls_pemfile::certs(&mut pem.as_slice()).collect();
@@ -26,8 +26,8 @@ impl Trust {
         Ok(Self::Only(certificates))
     }
 
-    /// What TLS needs to hold a source to it.
-    pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
+    /// What TLS needs to hold a server to it.
+    pub(crate) fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = match self {
             Self::System => system_roots()?,
             Self::Only(certificates) => {
@@ -55,5 +55,7 @@ fn system_roots() -> Result<RootCertStore, String> {
         return Ok(roots);
     }
     let reason = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
-    Err(format!("this machine has no CA certificates{reason}; install them, or name the issuer's CA in jwks_ca_file"))
+    Err(format!(
+        "this machine has no CA certificates{reason}; install them, or name the server's CA (jwks_ca_file, --ca)"
+    ))
 }
