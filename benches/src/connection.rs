@@ -1,7 +1,7 @@
 //! A connection to a broker that does as little as it can: it parses what comes and keeps nothing.
 
 use std::{
-    io::{self, Error},
+    io::{self, Error, ErrorKind},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -24,7 +24,7 @@ const CONNECTIONS_FOR_EACH_ADDRESS: usize = 10_000;
 const READ_BYTES: usize = 32 << 10;
 
 /// Where the broker is and how to trust it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// Its address, on this machine.
     pub address: SocketAddr,
@@ -133,7 +133,7 @@ impl Connection {
     pub async fn subscribe(&mut self, pattern: &str) -> io::Result<()> {
         self.last_id += 1;
         let pattern = Pattern::new(pattern).map_err(Error::other)?;
-        let subscribe = Subscribe { id: Id::from(self.last_id), pattern, overflow: Overflow::Close };
+        let subscribe = Subscribe { id: Id::from(self.last_id), pattern, overflow: Overflow::Close, start: None };
         self.send(&ClientMessage::Subscribe(subscribe)).await?;
         self.expect_reply().await
     }
@@ -153,7 +153,15 @@ impl Connection {
 
     async fn send_publication(&mut self, id: Option<Id>, topic: &str, payload: &[u8]) -> io::Result<()> {
         let topic = Topic::new(topic).map_err(Error::other)?;
-        self.send(&ClientMessage::Publish(Publish { id, topic, payload, headers: Headers::EMPTY })).await
+        self.send(&ClientMessage::Publish(Publish {
+            id,
+            topic,
+            payload,
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        }))
+        .await
     }
 
     /// Waits until the broker has done all that was sent.
@@ -178,12 +186,21 @@ impl Connection {
         Ok(())
     }
 
-    async fn send(&mut self, message: &ClientMessage<'_>) -> io::Result<()> {
+    /// Sends a message.
+    pub async fn send(&mut self, message: &ClientMessage<'_>) -> io::Result<()> {
         self.stream.write_all(&binary_frame(message)).await?;
         self.stream.flush().await
     }
 
+    /// Sends messages that are encoded already, all in one WebSocket message.
+    pub async fn send_encoded(&mut self, messages: &[u8]) -> io::Result<()> {
+        self.stream.write_all(&payload_frame(messages)).await?;
+        self.stream.flush().await
+    }
+
     /// Waits for more, and gives each message that is whole to `handle`.
+    ///
+    /// Cancel safe: what has come is handled by the next call.
     pub async fn read(&mut self, mut handle: impl FnMut(BrokerMessage<'_>) -> io::Result<()>) -> io::Result<()> {
         self.buffer.reserve(READ_BYTES);
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -194,7 +211,7 @@ impl Connection {
             match opcode {
                 0x2 => {
                     for message in decode::broker_messages(payload) {
-                        handle(message.map_err(Error::other)?)?;
+                        handle(message.map_err(|error| Error::new(ErrorKind::InvalidData, error))?)?;
                     }
                 }
                 other => return Err(Error::other(format!("the broker sent a frame with opcode {other}"))),

@@ -42,7 +42,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
     while intruder.is_in() && ids.peek().is_some() {
         let mut payload = Vec::new();
         for id in ids.by_ref().take(REQUESTS_AT_ONCE) {
-            let subscribe = Subscribe { id: Id::from(id), pattern, overflow: Overflow::DropOldest };
+            let subscribe = Subscribe { id: Id::from(id), pattern, overflow: Overflow::DropOldest, start: None };
             ClientMessage::Subscribe(subscribe).encode(&mut payload);
         }
         let message = payload_frame(&payload);

@@ -37,13 +37,21 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
         intruder.listen();
     }
     let pattern = Pattern::new("attack.>").map_err(std::io::Error::other)?;
-    let subscribe = Subscribe { id: Id::from(1), pattern, overflow: Overflow::DropOldest };
+    let subscribe = Subscribe { id: Id::from(1), pattern, overflow: Overflow::DropOldest, start: None };
     intruder.say(&binary_frame(&ClientMessage::Subscribe(subscribe))).await;
 
     let topic = Topic::new("attack.flood").map_err(std::io::Error::other)?;
     let id = (number % 4 < 2).then(|| Id::from(2));
     let mut one = Vec::new();
-    ClientMessage::Publish(Publish { id, topic, payload: &PAYLOAD, headers: Headers::EMPTY }).encode(&mut one);
+    ClientMessage::Publish(Publish {
+        id,
+        topic,
+        payload: &PAYLOAD,
+        headers: Headers::EMPTY,
+        message_id: None,
+        expected_sequence: None,
+    })
+    .encode(&mut one);
     let payload = one.repeat(MESSAGE_BYTES / one.len());
     let message = payload_frame(&payload);
     intruder.flood(&message).await;

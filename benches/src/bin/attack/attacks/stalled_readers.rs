@@ -38,7 +38,14 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
     if number == 0 {
         intruder.listen();
         let topic = Topic::new("attack.firehose").map_err(std::io::Error::other)?;
-        let publish = Publish { id: None, topic, payload: &[b'x'; PAYLOAD_BYTES], headers: Headers::EMPTY };
+        let publish = Publish {
+            id: None,
+            topic,
+            payload: &[b'x'; PAYLOAD_BYTES],
+            headers: Headers::EMPTY,
+            message_id: None,
+            expected_sequence: None,
+        };
         let mut one = Vec::new();
         ClientMessage::Publish(publish).encode(&mut one);
         let payload = one.repeat(PUBLICATIONS_AT_ONCE);
@@ -48,7 +55,7 @@ async fn attack(scene: Scene, number: usize) -> std::io::Result<()> {
     }
     for (id, pattern) in [(1, "attack.>"), (2, "pair.>")] {
         let pattern = Pattern::new(pattern).map_err(std::io::Error::other)?;
-        let subscribe = Subscribe { id: Id::from(id), pattern, overflow: Overflow::DropOldest };
+        let subscribe = Subscribe { id: Id::from(id), pattern, overflow: Overflow::DropOldest, start: None };
         intruder.say(&binary_frame(&ClientMessage::Subscribe(subscribe))).await;
     }
     // It does not hear heartbeats either, so it does nothing any more.

@@ -55,8 +55,13 @@ fn requests(last_id: &mut u32, number: usize, is_leaving: bool) -> Vec<u8> {
         let subscription = Id::from(*last_id);
         let pattern = format!("attack.*.*.n{number}.*.m{last_id}.*.>");
         if let Ok(pattern) = Pattern::new(&pattern) {
-            ClientMessage::Subscribe(Subscribe { id: subscription, pattern, overflow: Overflow::DropOldest })
-                .encode(&mut payload);
+            ClientMessage::Subscribe(Subscribe {
+                id: subscription,
+                pattern,
+                overflow: Overflow::DropOldest,
+                start: None,
+            })
+            .encode(&mut payload);
         }
         if is_leaving {
             *last_id += 1;
