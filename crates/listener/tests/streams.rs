@@ -170,7 +170,9 @@ fn what_newer_ones_of_the_topic_replaced_is_no_gap() {
 /// their outboxes are small.
 #[test]
 fn between_history_and_live_there_is_no_hole_no_repeat_and_no_other_order() {
-    for (durability, shards) in [(Durability::Memory, 1), (Durability::Memory, 2), (Durability::Disk, 1), (Durability::Disk, 2)] {
+    for (durability, shards) in
+        [(Durability::Memory, 1), (Durability::Memory, 2), (Durability::Disk, 1), (Durability::Disk, 2)]
+    {
         let directory = TempDir::new().unwrap();
         let limits = Limits { outbox_bytes: 20_000, outbox_messages: 100, ..Limits::default() };
         let settings = carillon_listener::Settings { limits, ..settings() };

@@ -451,7 +451,9 @@ impl Future for Connection {
             match stop {
                 Stop::TurnIsOver => go_on_behind_others(cx),
                 // There is room again, and something of the turn is left.
-                Stop::RepliesFull if is_written && !is_full(&this.writer.replies, &this.shard.settings.limits) => continue,
+                Stop::RepliesFull if is_written && !is_full(&this.writer.replies, &this.shard.settings.limits) => {
+                    continue;
+                }
                 _ => {}
             }
             break;

@@ -25,7 +25,15 @@ use tokio::{sync::Semaphore, time::Instant};
 pub(crate) use thread::{Common, Kept, Placement, ShardHandle, Start};
 
 use self::queue::{Item, Sender};
-use crate::{clock::Clock, connection::Staging, gate::Gate, hub::{Hub, Outgoing}, quota::Ledger, settings::Settings, tls::Tls};
+use crate::{
+    clock::Clock,
+    connection::Staging,
+    gate::Gate,
+    hub::{Hub, Outgoing},
+    quota::Ledger,
+    settings::Settings,
+    tls::Tls,
+};
 
 /// Publications on their way into queues that were full.
 pub(crate) type HandOver = Pin<Box<dyn Future<Output = ()>>>;
@@ -119,12 +127,10 @@ impl Shard {
             tasks.resize_with(index + 1, || None);
         }
         if let Some(slot) = tasks.get_mut(index) {
-            match slot {
-                Some(task) => task.waker.clone_from(waker),
-                None => {
-                    let (waker, mail) = (waker.clone(), Mail::default());
-                    *slot = Some(Task { key, waker, buffered_bytes: 0, mail });
-                }
+            if let Some(task) = slot {
+                task.waker.clone_from(waker);
+            } else {
+                *slot = Some(Task { key, waker: waker.clone(), buffered_bytes: 0, mail: Mail::default() });
             }
         }
     }

@@ -66,23 +66,30 @@ impl Batch {
 /// Something for a shard.
 pub(crate) enum Item {
     Publications(Arc<Batch>),
-    Stream(Event),
+    Stream(Box<Event>),
 }
 
 impl Item {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Publications(batch) => batch.size_bytes(),
-            Self::Stream(Event::Committed(committed)) => {
-                let answers: usize = committed.answers.iter().map(|answers| size_of_val(answers.answers.as_slice())).sum();
-                committed.group.size_bytes() + answers
-            }
-            Self::Stream(Event::Read(reply)) => match &reply.found {
-                Ok(Found::Page(page) | Found::History { page, .. }) => page.parts.iter().map(part_bytes).sum(),
-                _ => size_of_val(reply),
-            },
+            Self::Stream(event) => event_bytes(event),
         }
     }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let held = match event {
+        Event::Committed(committed) => {
+            let answers: usize = committed.answers.iter().map(|answers| size_of_val(answers.answers.as_slice())).sum();
+            committed.group.size_bytes() + answers
+        }
+        Event::Read(reply) => match &reply.found {
+            Ok(Found::Page(page) | Found::History { page, .. }) => page.parts.iter().map(part_bytes).sum(),
+            _ => 0,
+        },
+    };
+    size_of_val(event) + held
 }
 
 fn part_bytes(part: &Part) -> usize {

@@ -136,7 +136,8 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     let Common { settings, tls, gate, ledger, origin, allowance, mut drain } = start.common;
     let has_peers = !start.peers.is_empty();
     let streams = start.kept.as_ref().map(|kept| {
-        let limits = PageBounds { bytes: PAGE_BYTES.min(settings.limits.max_message_bytes / 2), messages: PAGE_MESSAGES };
+        let limits =
+            PageBounds { bytes: PAGE_BYTES.min(settings.limits.max_message_bytes / 2), messages: PAGE_MESSAGES };
         Streams::new(start.index, &kept.keeper, &kept.metrics, limits)
     });
     let shard = Rc::new(Shard {
@@ -224,8 +225,10 @@ async fn receive(shard: Rc<Shard>, mut inbox: queue::Receiver) {
     while let Some(queued) = inbox.receive().await {
         match &queued.item {
             Item::Publications(batch) => deliver(&shard, batch).await,
-            Item::Stream(Event::Committed(committed)) => deliver_committed(&shard, committed).await,
-            Item::Stream(Event::Read(reply)) => take_reply(&shard, reply).await,
+            Item::Stream(event) => match &**event {
+                Event::Committed(committed) => deliver_committed(&shard, committed).await,
+                Event::Read(reply) => take_reply(&shard, reply).await,
+            },
         }
         drop(queued);
         shard.metrics.shard_queue_bytes.set(i64::try_from(inbox.waiting_bytes()).unwrap_or(i64::MAX));

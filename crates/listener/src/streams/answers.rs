@@ -14,12 +14,7 @@ use carillon_wire::{
 const RETRY_AFTER_MS: u64 = 5_000;
 
 /// Appends an answer. A publication without a request's id is only told that it was refused.
-pub(super) fn encode<'s>(
-    answer: &Answer,
-    name: impl Fn(u32) -> &'s str,
-    metrics: &ShardMetrics,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn encode<'s>(answer: &Answer, name: impl Fn(u32) -> &'s str, metrics: &ShardMetrics, out: &mut Vec<u8>) {
     let id = answer.request.and_then(Id::new);
     match &answer.outcome {
         Outcome::Kept { stream, sequence, epoch, duplicate } => {

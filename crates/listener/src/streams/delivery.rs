@@ -9,7 +9,10 @@ use carillon_streams::{
 };
 use carillon_wire::{Pattern, Topic};
 
-use super::{Known, Place, Streams, TAIL_BYTES, readers::{Reader, Stage}};
+use super::{
+    Known, Place, Streams, TAIL_BYTES,
+    readers::{Reader, Stage},
+};
 
 /// How much of a group was delivered.
 #[derive(Debug)]
@@ -53,8 +56,7 @@ impl Streams {
                 known.delivered = message.sequence;
                 let Ok(topic) = Topic::new(message.topic) else { continue };
                 let at = StreamSequence { stream: batch.stream, sequence: message.sequence };
-                let published =
-                    router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
+                let published = router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
                 if router.has_fallen() {
                     self.take_fallen(router);
                 }

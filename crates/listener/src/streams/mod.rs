@@ -18,8 +18,8 @@ mod answers;
 mod delivery;
 mod hub;
 mod queues;
-mod reading;
 mod readers;
+mod reading;
 mod starting;
 mod tail;
 mod tell;
@@ -196,7 +196,8 @@ impl Streams {
     pub(crate) fn show_lags(&self) {
         let mut lags = vec![0; self.known.len()];
         for reader in self.readers.values().flat_map(|readers| &readers.behind) {
-            let (Some(known), Some(lag)) = (self.known.get(reader.stream as usize), lags.get_mut(reader.stream as usize))
+            let (Some(known), Some(lag)) =
+                (self.known.get(reader.stream as usize), lags.get_mut(reader.stream as usize))
             else {
                 continue;
             };

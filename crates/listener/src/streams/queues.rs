@@ -28,7 +28,7 @@ impl Shards for Queues {
 
     fn tell(&self, shard: usize, event: Event) {
         if let Some(sender) = self.0.get(shard) {
-            wait_for(sender.send(Item::Stream(event)));
+            wait_for(sender.send(Item::Stream(Box::new(event))));
         }
     }
 }

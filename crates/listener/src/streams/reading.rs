@@ -1,12 +1,10 @@
 //! Reading on: pages for those who are not live, until they are.
 
-use std::sync::Arc;
-
 use carillon_metrics::StreamGapReason;
 use carillon_router::{ConnectionKey, Router};
 use carillon_streams::{
     keeper::{Found, HistoryPage, Part, ReadFailed, ReadReply, ReadRequest, What},
-    stream::{CursorRead, LossReason, OnPage, Page, PageLimits, Position, ReadId, Select},
+    stream::{CursorRead, LossReason, OnPage, PageLimits, Position, ReadId, Select},
 };
 use carillon_wire::{BrokerMessage, ErrorCode, Id, PatternBuf, broker_message as wire};
 
@@ -133,7 +131,7 @@ impl Streams {
         if let Some(change) = cursor.on_batch(&known.newest()).epoch_change {
             place.tell_epoch(router, &change);
         }
-        let OnPage { epoch_change, deliver, .. } = cursor.on_page(id, &outline(page));
+        let OnPage { epoch_change, deliver, .. } = cursor.on_page(id, &page.outline());
         if let Some(change) = epoch_change {
             place.tell_epoch(router, &change);
         }
@@ -208,7 +206,7 @@ impl Streams {
                 place.tell_page(router, &head, &page.parts);
                 None
             }
-            Err(failed) => self.on_failure(router, key, read, &failed),
+            Err(failed) => self.on_failure(router, key, read, failed),
         }
     }
 
@@ -219,7 +217,7 @@ impl Streams {
         }
     }
 
-    fn on_failure(&mut self, router: &mut Router, key: ConnectionKey, read: u64, failed: &ReadFailed) -> Option<Told> {
+    fn on_failure(&mut self, router: &mut Router, key: ConnectionKey, read: u64, failed: ReadFailed) -> Option<Told> {
         let readers = self.readers.get_mut(&key)?;
         if let Some(request) = readers.take_history(read) {
             self.forget_if_idle(key);
@@ -245,7 +243,7 @@ impl Streams {
     }
 }
 
-fn refusal(request: Id, failed: &ReadFailed) -> Vec<u8> {
+fn refusal(request: Id, failed: ReadFailed) -> Vec<u8> {
     let (id, code, message) = (Some(request), ErrorCode::StreamUnavailable, failed.to_string());
     let error = wire::ErrorReply { id, code, message: &message, retry_after_ms: None, last_sequence: None };
     let mut bytes = Vec::new();
@@ -264,12 +262,6 @@ impl super::PageBounds {
     fn of_tail(self) -> PageLimits {
         PageLimits { messages: self.messages, bytes: self.bytes as u64, looked_at: LOOKED_AT_IN_TAIL }
     }
-}
-
-/// What a cursor has to know of a page.
-fn outline(page: &HistoryPage) -> Page<()> {
-    let HistoryPage { epochs, bounds, complete_through, .. } = page;
-    Page { epochs: Arc::clone(epochs), bounds: *bounds, items: Vec::new(), complete_through: *complete_through }
 }
 
 fn count_of(parts: &[Part]) -> u64 {

@@ -40,20 +40,46 @@ const CONNECTIONS: usize = 3;
 #[derive(Debug, Clone)]
 enum Step {
     /// Into a stream, or below no stream's name.
-    Publish { stream: usize, topic: u8, times: u8 },
+    Publish {
+        stream: usize,
+        topic: u8,
+        times: u8,
+    },
     /// The next event for the shard, if one has come.
     Event,
-    Subscribe { connection: usize, pattern: usize, start: u8 },
-    Unsubscribe { connection: usize, which: usize },
+    Subscribe {
+        connection: usize,
+        pattern: usize,
+        start: u8,
+    },
+    Unsubscribe {
+        connection: usize,
+        which: usize,
+    },
     /// The connection's socket takes so many things.
-    Write { connection: usize, things: u8 },
-    ReadOn { connection: usize },
+    Write {
+        connection: usize,
+        things: u8,
+    },
+    ReadOn {
+        connection: usize,
+    },
     Shrink,
-    Purge { stream: usize },
-    Renew { stream: usize },
-    Remove { stream: usize },
-    Heartbeat { connection: usize },
-    Reconnect { connection: usize },
+    Purge {
+        stream: usize,
+    },
+    Renew {
+        stream: usize,
+    },
+    Remove {
+        stream: usize,
+    },
+    Heartbeat {
+        connection: usize,
+    },
+    Reconnect {
+        connection: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -186,8 +212,14 @@ impl World {
         let name = STREAMS.get(stream).map_or_else(|| format!("none.{topic}"), |name| format!("{name}.{topic}"));
         let topic = Topic::new(&name).unwrap();
         let (message_id, expected_sequence) = (None, None);
-        let publish =
-            Publish { id: Some(Id::from(1_u32)), topic, payload: &[b'x'; 100], headers: Headers::EMPTY, message_id, expected_sequence };
+        let publish = Publish {
+            id: Some(Id::from(1_u32)),
+            topic,
+            payload: &[b'x'; 100],
+            headers: Headers::EMPTY,
+            message_id,
+            expected_sequence,
+        };
         self.hub.begin_turn(1);
         match self.hub.stream_of(topic) {
             None => self.hub.publish(&publish, moment),
@@ -433,7 +465,11 @@ impl World {
                     if is_its {
                         assert!(client.pattern.as_pattern().matches(delivery.topic));
                         if let Some(complete) = way.complete_through {
-                            assert!(place.sequence > complete, "{} again or too late: {client:?} {way:?}", place.sequence);
+                            assert!(
+                                place.sequence > complete,
+                                "{} again or too late: {client:?} {way:?}",
+                                place.sequence
+                            );
                         }
                         check_skipped(kept, client, place.stream, &mut way, place.sequence - 1, None);
                         way.complete_through = Some(place.sequence);
@@ -467,10 +503,13 @@ fn check_skipped(
         && let Some(kept) = kept.get(&(stream.to_owned(), epoch.clone()))
         && complete < through
     {
-        let missed = kept.range(complete + 1..=through).find(|(_, topic)| client.pattern.as_pattern().matches(topic.as_topic()));
+        let missed =
+            kept.range(complete + 1..=through).find(|(_, topic)| client.pattern.as_pattern().matches(topic.as_topic()));
         assert!(missed.is_none() || way.leaves_out, "{missed:?} is missing: {client:?} {way:?}");
     }
-    if way.complete_through.is_some_and(|complete| complete < through) || way.complete_through.is_none() && epoch.is_some() {
+    if way.complete_through.is_some_and(|complete| complete < through)
+        || way.complete_through.is_none() && epoch.is_some()
+    {
         way.complete_through = Some(through);
     }
 }

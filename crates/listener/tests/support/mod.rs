@@ -534,7 +534,9 @@ impl Client {
 fn owned(message: BrokerMessage<'_>) -> Said {
     match message {
         BrokerMessage::Welcome(_) => Said::Welcome,
-        BrokerMessage::Ok(OkReply { id, sequence: Some(sequence), epoch: Some(epoch), is_duplicate, resumed, .. }) => {
+        BrokerMessage::Ok(OkReply {
+            id, sequence: Some(sequence), epoch: Some(epoch), is_duplicate, resumed, ..
+        }) => {
             let resumed = resumed.map_or(0, Resumed::number);
             Said::OkAt { id: id.get(), sequence, epoch: epoch.to_owned(), is_duplicate, resumed }
         }

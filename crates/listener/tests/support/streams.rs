@@ -30,12 +30,7 @@ pub fn definition(name: &str, durability: Durability) -> Definition {
 
 impl Broker {
     /// A broker that keeps streams, those on disk in this directory.
-    pub fn start_keeping(
-        settings: Settings,
-        shards: usize,
-        definitions: Vec<Definition>,
-        directory: &Path,
-    ) -> Self {
+    pub fn start_keeping(settings: Settings, shards: usize, definitions: Vec<Definition>, directory: &Path) -> Self {
         let options = Options { directory: Some(directory.to_owned()), ..Options::default() };
         let metrics = definitions.iter().map(|_| Arc::new(StreamMetrics::new(shards))).collect();
         let opened = Keeper::open(definitions, options, Arc::new(())).unwrap();
@@ -71,7 +66,9 @@ impl Client {
     pub fn keep(&mut self, topic: &str, payload: &[u8]) -> (u64, String, bool) {
         let asked = self.ask_publish(topic, payload, None, None);
         match self.next() {
-            Said::OkAt { id, sequence, epoch, is_duplicate, resumed: 0 } if id == asked => (sequence, epoch, is_duplicate),
+            Said::OkAt { id, sequence, epoch, is_duplicate, resumed: 0 } if id == asked => {
+                (sequence, epoch, is_duplicate)
+            }
             other => panic!("{other:?} in answer to a publication into a stream"),
         }
     }
@@ -132,7 +129,7 @@ impl Reader {
     pub fn subscribe(&mut self, pattern: &str, start: Start<'_>) -> u64 {
         let id = self.client.ask_subscribe_from(pattern, start);
         self.expect(pattern, id);
-        while !self.got.get(&id).is_some_and(|got| !got.epoch.is_empty()) {
+        while self.got.get(&id).is_none_or(|got| got.epoch.is_empty()) {
             self.step();
         }
         id
@@ -185,7 +182,7 @@ impl Reader {
                 self.of(subscription).is_catching_up = true;
                 self.marked = (count > 0).then_some((subscription, count));
             }
-            Said::Kept { topic, payload, sequence, .. } => self.take_message(&topic, sequence, payload),
+            Said::Kept { topic, payload, sequence, .. } => self.take_message(&topic, sequence, &payload),
             Said::Live { subscription, epoch, sequence } => {
                 assert_eq!(self.marked, None, "live within what a marker covers");
                 let got = self.of(subscription);
@@ -200,7 +197,11 @@ impl Reader {
             }
             Said::Lost { subscription, reason, first, last } => {
                 let got = self.of(subscription);
-                assert!(first <= last && last >= got.complete_through, "{first}-{last} behind {}", got.complete_through);
+                assert!(
+                    first <= last && last >= got.complete_through,
+                    "{first}-{last} behind {}",
+                    got.complete_through
+                );
                 got.lost.push((first, last, reason));
                 got.complete_through = last;
             }
@@ -215,7 +216,7 @@ impl Reader {
         }
     }
 
-    fn take_message(&mut self, topic: &str, sequence: u64, payload: Vec<u8>) {
+    fn take_message(&mut self, topic: &str, sequence: u64, payload: &[u8]) {
         let marked = self.marked.take();
         if let Some((_, count)) = marked {
             self.marked = (count > 1).then_some((marked.unwrap().0, count - 1));
@@ -231,7 +232,7 @@ impl Reader {
                 assert!(got.pattern.as_pattern().matches(topic), "{topic} for {:?}", got.pattern);
                 assert!(sequence > got.complete_through, "{sequence} behind {}, {got:?}", got.complete_through);
                 got.complete_through = sequence;
-                got.messages.push((sequence, payload.clone()));
+                got.messages.push((sequence, payload.to_vec()));
                 takers += 1;
             }
         }

@@ -136,14 +136,13 @@ pub(super) fn check_redefine(shared: &Shared, definitions: &[Definition]) -> Res
     }
 }
 
-/// The definitions of the streams of one durability, with the streams' indexes.
-pub(super) fn of_durability(
+/// The definitions with their streams' indexes.
+pub(super) fn with_indexes(
     shared: &Shared,
-    definitions: &[Definition],
-    durability: Durability,
-) -> Vec<(u32, Arc<Definition>)> {
-    let index =
-        |name: &StreamName| shared.streams.iter().find(|stream| stream.name == *name).map(|stream| stream.index);
-    let these = definitions.iter().filter(|definition| definition.durability == durability);
-    these.filter_map(|definition| Some((index(&definition.name)?, Arc::new(definition.clone())))).collect()
+    definitions: Vec<Definition>,
+) -> impl Iterator<Item = (u32, Arc<Definition>)> {
+    definitions.into_iter().filter_map(|definition| {
+        let named = shared.streams.iter().find(|stream| stream.name == definition.name);
+        Some((named?.index, Arc::new(definition)))
+    })
 }

@@ -244,9 +244,10 @@ impl Keeper {
     /// [`RedefineError`]; nothing changes then.
     pub fn redefine(&self, definitions: Vec<Definition>) -> Result<(), RedefineError> {
         self.check_redefine(&definitions)?;
-        for durability in [Durability::Disk, Durability::Memory] {
-            let changed = admin::of_durability(&self.shared, &definitions, durability);
-            if let Some(inbox) = self.inbox(durability) {
+        let (on_disk, in_memory): (Vec<_>, Vec<_>) = admin::with_indexes(&self.shared, definitions)
+            .partition(|(_, definition)| definition.durability == Durability::Disk);
+        for (inbox, changed) in [(&self.disk, on_disk), (&self.memory, in_memory)] {
+            if let Some(inbox) = inbox {
                 // Without a committer the broker is stopping.
                 let _ = inbox.request(AdminRequest::Redefine(changed));
             }

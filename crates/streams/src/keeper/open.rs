@@ -99,6 +99,7 @@ impl Opened {
     ///
     /// # Errors
     /// The operating system gives no thread.
+    #[expect(clippy::needless_pass_by_value, reason = "the threads keep them")]
     pub fn start(self, shards: Arc<dyn Shards>) -> io::Result<Keeper> {
         let Self { shared, store, .. } = self;
         let readers = Readers::start(&shared, &shards)?;

@@ -162,12 +162,13 @@ fn as_recovered(epochs: Arc<Epochs>, purged_through: u64, found: Option<&Recover
         let bounds = Bounds { first: 1, last: 0, purged_through };
         return Recovered { epochs, bounds, last_time_us: 0, topics: Vec::new(), ids: Vec::new() };
     };
-    let topic = |(name, tail): (&Box<str>, &store::TopicTail)| Some((TopicBuf::new(name).ok()?, tail.last_sequence));
+    let tails = found.topics.iter();
+    let topics = tails.filter_map(|(name, tail)| Some((TopicBuf::new(name).ok()?, tail.last_sequence))).collect();
     Recovered {
         epochs,
         bounds: Bounds { first: found.first_sequence, last: found.last_sequence, purged_through },
         last_time_us: found.last_time_us,
-        topics: found.topics.iter().filter_map(topic).collect(),
+        topics,
         ids: Vec::new(),
     }
 }
@@ -203,7 +204,7 @@ fn orphans(
         }
         let found = recovered.streams.get(&stored.number);
         let epochs = Arc::new(stored.epochs.clone());
-        let stream = Stream::restore(Arc::new(as_it_was(name)?), as_recovered(epochs, 0, found));
+        let stream = Stream::restore(Arc::new(as_it_was(name)), as_recovered(epochs, 0, found));
         check_change(&stream, new.map(|new| &*new.definition))?;
         orphans.push((name.clone(), stored.number));
     }
@@ -211,12 +212,12 @@ fn orphans(
 }
 
 /// A stand-in for the definition of a stream that is no longer defined.
-fn as_it_was(name: &StreamName) -> Result<Definition, OpenError> {
+fn as_it_was(name: &StreamName) -> Definition {
     let patterns = PatternBuf::new(">").into_iter().collect();
     let retention = crate::stream::Retention { max_bytes: NonZeroU64::new(u64::MAX), ..Default::default() };
     let dedup = crate::stream::DedupWindow { time_us: 0, ids: 0 };
     let durability = Durability::Disk;
-    Ok(Definition { name: name.clone(), patterns, durability, retention, dedup, max_topics: u32::MAX - 1 })
+    Definition { name: name.clone(), patterns, durability, retention, dedup, max_topics: u32::MAX - 1 }
 }
 
 /// The message ids that may still be in the streams' windows.

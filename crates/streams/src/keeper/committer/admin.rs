@@ -188,6 +188,7 @@ fn empty(definition: Arc<Definition>, epochs: Epochs, last_time_us: u64) -> Stre
 }
 
 impl AdminError {
+    #[expect(clippy::needless_pass_by_value, reason = "so that it stands in `map_err` as it is")]
     fn store(error: impl ToString) -> Self {
         Self::Store { reason: error.to_string() }
     }

@@ -82,7 +82,7 @@ impl Batching {
     }
 }
 
-impl<'a> Held<'a> {
+impl Held<'_> {
     fn stream(&mut self, stream: u32) -> Option<(&mut State, u32)> {
         if self.current.as_ref().is_none_or(|(held, _)| *held != stream) {
             let kept = self.shared.stream(stream).filter(|kept| kept.durability == self.durability)?;

@@ -12,7 +12,7 @@ use super::*;
 use crate::store::faulty::Fault;
 use crate::stream::Refusal;
 
-const SHARDS: usize = 2;
+const SHARDS: u32 = 2;
 /// Two on disk, one in memory; of the second only the last of each topic counts.
 const NAMES: [&str; 3] = ["all", "last", "mem"];
 const MAX_MESSAGES: u64 = 30;
@@ -69,7 +69,7 @@ fn publication() -> impl Strategy<Value = Publication> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let submissions = (0..SHARDS as u32, prop::collection::vec(publication(), 1..6));
+    let submissions = (0..SHARDS, prop::collection::vec(publication(), 1..6));
     prop_oneof![
         30 => prop::collection::vec(submissions, 1..4).prop_map(Op::Group),
         4 => Just(Op::Maintain),
@@ -90,6 +90,13 @@ struct Message {
     topic: String,
     id: Option<u8>,
     payload: Vec<u8>,
+}
+
+/// What was submitted together: each message with its stream and its request.
+struct Submitted {
+    shard: u32,
+    ticket: u64,
+    messages: Vec<(u32, u64, Message)>,
 }
 
 /// What a stream should be.
@@ -136,7 +143,7 @@ fn is_on_disk(stream: u32) -> bool {
 
 impl World {
     fn new() -> Self {
-        let (disk, recorder) = (FaultyDisk::new(), Recorder::new(SHARDS));
+        let (disk, recorder) = (FaultyDisk::new(), Recorder::new(SHARDS as usize));
         let mut world =
             Self { disk, recorder, bench: None, models: Vec::new(), now_us: 1_000, messages: 0, tickets: 0 };
         world.models = vec![Model { first: 1, ..Model::default() }; NAMES.len()];
@@ -201,7 +208,7 @@ impl World {
                     }
                 }
                 submitted.push(submissions);
-                messages.push((*shard, ticket, of_ticket));
+                messages.push(Submitted { shard: *shard, ticket, messages: of_ticket });
             }
             let (now_us, had_failed) = (self.now_us, self.has_failed());
             self.bench().committer(durability).step(now_us, submitted);
@@ -226,8 +233,8 @@ impl World {
     }
 
     /// Each shard has got each group, and each submission its answers, behind the group that they tell of.
-    fn check_answers(&mut self, submitted: &[(u32, u64, Vec<(u32, u64, Message)>)], had_failed: bool) {
-        let told: Vec<_> = (0..SHARDS).map(|shard| self.recorder.take(shard)).collect();
+    fn check_answers(&mut self, submitted: &[Submitted], had_failed: bool) {
+        let told: Vec<_> = (0..SHARDS).map(|shard| self.recorder.take(shard as usize)).collect();
         let groups: Vec<_> = told.iter().map(|told| groups_of(told)).collect();
         assert!(groups.iter().all(|groups| groups.len() <= 1));
         assert!(groups.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| Arc::ptr_eq(a, b))));
@@ -239,7 +246,7 @@ impl World {
                 assert!(answered.insert(answers.ticket, (shard, answers.answers)).is_none(), "answered twice");
             }
         }
-        for (shard, ticket, messages) in submitted {
+        for Submitted { shard, ticket, messages } in submitted {
             let (of_shard, answers) = answered.remove(ticket).expect("answered");
             assert_eq!((of_shard, answers.len()), (*shard as usize, messages.len()));
             for ((stream, request, message), answer) in messages.iter().zip(answers) {
@@ -320,7 +327,7 @@ impl World {
 
     /// Takes over what was told without answers.
     fn take_told(&mut self) {
-        let told: Vec<_> = (0..SHARDS).map(|shard| self.recorder.take(shard)).collect();
+        let told: Vec<_> = (0..SHARDS).map(|shard| self.recorder.take(shard as usize)).collect();
         assert_eq!(told[0].len(), told[1].len());
         for group in groups_of(&told[0]) {
             for batch in group.batches() {
@@ -401,7 +408,7 @@ impl World {
         assert!(report.iter().all(|finding| !finding.is_loss) || had_failed, "{report:?}");
         if had_failed {
             for shard in 0..SHARDS {
-                assert_eq!(self.recorder.take(shard).len(), 1);
+                assert_eq!(self.recorder.take(shard as usize).len(), 1);
             }
             (0..MEMORY).for_each(|stream| self.recognise(stream));
         }

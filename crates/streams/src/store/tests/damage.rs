@@ -7,7 +7,7 @@ use carillon_wire::Pattern;
 use super::super::IdWindow;
 use super::super::faulty::FaultyDisk;
 use super::super::header::SegmentId;
-use super::super::{Damage, Log, Options, Recovered};
+use super::super::{Damage, Log, Options, Reader, Recovered};
 use super::{Message, append, bytes, last_of_topic, message, messages, open, read, read_topic};
 
 const TOPICS: [&str; 3] = ["a", "b.c", "d"];
@@ -83,25 +83,30 @@ fn missing(log: &Log, recovered: &Recovered, kept: &Kept) -> usize {
             );
             assert!(lost.clone().all(|message| is_named(message.sequence) || is_gone(message.sequence)));
         }
-        let one_token = Pattern::new("*").unwrap();
-        let pages = reader.read_matching(*stream, one_token, 1, u64::MAX, &bytes(u64::MAX));
-        let expected: Vec<_> = read.iter().filter(|message| !message.topic.contains('.')).cloned().collect();
-        assert_eq!(messages(&pages), expected);
-        for message in kept.iter().filter(|message| !message.topic.contains('.') && !read.contains(message)) {
-            let is_named = pages.damaged().iter().any(|range| range.contains(&message.sequence));
-            assert!(is_named || is_gone(message.sequence));
-        }
-        // One that is damaged may count as one of the newest.
-        let (n, lost) = (4, kept.len() - read.len());
-        let position = reader.position_before_newest(*stream, one_token, n, u64::MAX);
-        let behind = expected.iter().filter(|message| message.sequence > position).count();
-        assert!(behind <= n && behind + lost >= n.min(expected.len()));
+        check_pattern(&reader, *stream, kept, &read, is_gone);
         for message in kept {
             let found = reader.sequence_at(*stream, message.time_us);
             assert!(found == message.sequence || !read.contains(message));
         }
     }
     missing
+}
+
+/// The same by a pattern.
+fn check_pattern(reader: &Reader, stream: u32, kept: &[Message], read: &[Message], is_gone: impl Fn(u64) -> bool) {
+    let one_token = Pattern::new("*").unwrap();
+    let pages = reader.read_matching(stream, one_token, 1, u64::MAX, &bytes(u64::MAX));
+    let expected: Vec<_> = read.iter().filter(|message| !message.topic.contains('.')).cloned().collect();
+    assert_eq!(messages(&pages), expected);
+    for message in kept.iter().filter(|message| !message.topic.contains('.') && !read.contains(message)) {
+        let is_named = pages.damaged().iter().any(|range| range.contains(&message.sequence));
+        assert!(is_named || is_gone(message.sequence));
+    }
+    // One that is damaged may count as one of the newest.
+    let (n, lost) = (4, kept.len() - read.len());
+    let position = reader.position_before_newest(stream, one_token, n, u64::MAX);
+    let behind = expected.iter().filter(|message| message.sequence > position).count();
+    assert!(behind <= n && behind + lost >= n.min(expected.len()));
 }
 
 /// Flips every bit of a file, one at a time, and hands over what came of it.
