@@ -204,7 +204,7 @@ impl ClientBuilder {
 
     /// How many bytes of events may wait in one subscription, each with 128 bytes on top. 8 MiB by default; then the client stops
     /// reading. The bound may be passed by what is in one WebSocket message, and by four times its size while the
-    /// application waits for a reply, which may stand behind the messages that fill the queue.
+    /// application waits for a reply, which may stand behind the messages that fill the queue. It also bounds a page of history.
     pub fn receive_queue_bytes(mut self, bytes: usize) -> Self {
         self.receive_queue_bytes = bytes;
         self

@@ -113,7 +113,9 @@ impl Observer {
 
     pub(crate) fn count_passed_over(&self) {
         if self.messages_passed_over.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!("the broker sent a message again; it and further ones are passed over, and will only be counted");
+            tracing::warn!(
+                "the broker sent a message again; it and further ones are passed over, and will only be counted"
+            );
         }
     }
 

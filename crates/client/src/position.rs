@@ -23,7 +23,8 @@ impl Position {
     /// The epoch is not 1 to 64 printable ASCII characters without spaces, or the sequence is above 2^53 - 1.
     pub fn new(epoch: impl Into<Arc<str>>, sequence: u64) -> Result<Self, InvalidPosition> {
         let epoch = epoch.into();
-        let is_epoch = (1..=MAX_EPOCH_BYTES).contains(&epoch.len()) && epoch.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_epoch =
+            (1..=MAX_EPOCH_BYTES).contains(&epoch.len()) && epoch.bytes().all(|byte| byte.is_ascii_graphic());
         if is_epoch && sequence <= Id::MAX.get() { Ok(Self { epoch, sequence }) } else { Err(InvalidPosition) }
     }
 

@@ -2,16 +2,18 @@
 
 mod input;
 mod outcome;
+mod report;
 
 use std::{collections::VecDeque, process::ExitCode};
 
-use carillon_client::{Bytes, Client, PendingAck, PublishError};
+use carillon_client::{Ack, Bytes, Client, PendingAck, PublishError};
 use carillon_wire::TopicBuf;
 use tokio::sync::mpsc;
 
 use self::{
     input::{InputError, lines_of_stdin, whole_stdin},
     outcome::Tally,
+    report::Report,
 };
 use super::{
     EXIT_FAILURE, EXIT_USAGE,
@@ -43,6 +45,19 @@ pub struct Args {
     /// A header of every message
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// Names the message, so that its stream keeps it once: it is sent again when the connection is lost before the broker
+    /// answered, and you can do so too
+    #[arg(long, value_name = "ID", conflicts_with = "lines")]
+    message_id: Option<String>,
+    /// Publish only if this is the sequence of the newest message that is kept of the topic; 0: only if there is none
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
+    expected_sequence: Option<u64>,
+    /// Print where each message is kept
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print where each message is kept as a JSON object on a line of its own
+    #[arg(long, conflicts_with = "verbose")]
+    json: bool,
     /// With --lines: stop when the connection is lost
     #[arg(long, requires = "lines")]
     no_reconnect: bool,
@@ -67,12 +82,12 @@ pub async fn run(args: Args) -> ExitCode {
 }
 
 async fn connect_and_publish(args: &Args) -> ExitCode {
-    let reconnect = policy(args.lines && !args.no_reconnect);
+    let reconnect = policy(args.message_id.is_some() || args.lines && !args.no_reconnect);
     let client = match args.connection.open(reconnect).await {
         Ok(client) => client,
         Err(error) => return refused(&error),
     };
-    let publisher = Publisher { client: &client, topic: &args.topic, headers: &args.headers };
+    let publisher = Publisher { client: &client, args };
     let code =
         if args.lines { publisher.lines(lines_of_stdin()).await } else { publisher.one(args.payload.as_deref()).await };
     // All is acknowledged or given up, so how the connection ends changes nothing.
@@ -83,8 +98,7 @@ async fn connect_and_publish(args: &Args) -> ExitCode {
 /// Publishes to one topic.
 struct Publisher<'a> {
     client: &'a Client,
-    topic: &'a TopicBuf,
-    headers: &'a [(String, String)],
+    args: &'a Args,
 }
 
 impl Publisher<'_> {
@@ -98,10 +112,10 @@ impl Publisher<'_> {
         };
         let mut tally = Tally::default();
         let outcome = match self.enqueue(payload).await {
-            Ok(pending) => pending.await.map(|_| ()),
+            Ok(pending) => pending.await,
             Err(error) => Err(error),
         };
-        tally.count(outcome);
+        tally.count(self.reported(outcome));
         tally.report()
     }
 
@@ -123,12 +137,15 @@ impl Publisher<'_> {
                     }
                     None => break,
                 },
-                outcome = first_of(&mut in_flight), if !in_flight.is_empty() => tally.count(outcome),
+                outcome = first_of(&mut in_flight), if !in_flight.is_empty() => {
+                    if let Some(outcome) = outcome {
+                        tally.count(self.reported(outcome));
+                    }
+                }
             }
         }
-        while !in_flight.is_empty() {
-            let outcome = first_of(&mut in_flight).await;
-            tally.count(outcome);
+        while let Some(outcome) = first_of(&mut in_flight).await {
+            tally.count(self.reported(outcome));
         }
         let code = tally.report();
         match input {
@@ -138,19 +155,31 @@ impl Publisher<'_> {
     }
 
     async fn enqueue(&self, payload: Bytes) -> Result<PendingAck, PublishError> {
-        let publication = self.client.publication(self.topic.as_str(), payload);
-        let with_headers =
-            self.headers.iter().fold(publication, |publication, (key, value)| publication.header(key, value));
-        with_headers.enqueue().await
+        let mut publication = self.client.publication(self.args.topic.as_str(), payload);
+        for (key, value) in &self.args.headers {
+            publication = publication.header(key, value);
+        }
+        if let Some(id) = &self.args.message_id {
+            publication = publication.message_id(id);
+        }
+        if let Some(sequence) = self.args.expected_sequence {
+            publication = publication.expected_sequence(sequence);
+        }
+        publication.enqueue().await
+    }
+
+    /// Prints where the message is kept, if that was asked for.
+    fn reported(&self, outcome: Result<Ack, PublishError>) -> Result<(), PublishError> {
+        let report = Report::asked_by(self.args.verbose, self.args.json);
+        outcome.map(|ack| report.print(ack.kept.as_ref()))
     }
 }
 
-/// The outcome of the oldest publication, which then leaves the queue. Cancel safe.
-async fn first_of(in_flight: &mut VecDeque<PendingAck>) -> Result<(), PublishError> {
-    let Some(first) = in_flight.front_mut() else { return Ok(()) };
-    let outcome = first.await;
+/// The outcome of the oldest publication, which then leaves the queue; `None` when there is none. Cancel safe.
+async fn first_of(in_flight: &mut VecDeque<PendingAck>) -> Option<Result<Ack, PublishError>> {
+    let outcome = in_flight.front_mut()?.await;
     in_flight.pop_front();
-    outcome.map(|_| ())
+    Some(outcome)
 }
 
 #[cfg(test)]

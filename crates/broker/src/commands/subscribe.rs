@@ -1,11 +1,12 @@
 //! `carillon sub`: prints what comes on topics.
 
 pub(super) mod format;
+mod from;
 mod output;
 
 use std::process::ExitCode;
 
-use carillon_client::{Ended, Event, Overflow, SubscribeError, SubscribeOptions, Subscription};
+use carillon_client::{Ended, Event, Overflow, Start, SubscribeError, SubscribeOptions, Subscription};
 use clap::ValueEnum;
 
 use self::{format::Format, output::Output};
@@ -20,8 +21,8 @@ Exit status: 0 after --count messages, or when nobody reads the output any more,
 for good, or the broker refused a pattern, 2 when the command line or a file that it names is wrong, 124 when --timeout was \
 over.
 
-Missing messages are told on standard error, or with --json as objects with the key \"gap\" or \"reconnected\" among the \
-messages.";
+Missing messages, and how a subscription with --from or --last came back, are told on standard error, or with --json as objects \
+with the key \"gap\", \"epoch_changed\", \"resumed\", \"caught_up\" or \"reconnected\" among the messages.";
 
 /// What `carillon sub` can be told.
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,14 @@ pub struct Args {
     /// once
     #[arg(required = true, value_name = "PATTERN")]
     patterns: Vec<String>,
+    /// Where to start in the stream that keeps the topics: `now`, `last` (the last value of each topic), `beginning`, a time as
+    /// in 2030-01-31T12:00:00Z, or EPOCH:SEQUENCE (behind this position). Then it resumes by itself without a loss. Takes one
+    /// PATTERN
+    #[arg(long, value_name = "START", value_parser = from::start, conflicts_with = "last")]
+    from: Option<Start>,
+    /// Start with the last N messages that a stream keeps. Takes one PATTERN
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
     /// Leave after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -88,12 +97,15 @@ async fn connect_and_print(args: &Args) -> ExitCode {
         Ok(client) => client,
         Err(error) => return refused(&error),
     };
-    let options = SubscribeOptions::default().overflow(args.overflow.into());
+    let mut options = SubscribeOptions::default().overflow(args.overflow.into());
+    options.start = args.last.map(Start::Newest).or_else(|| args.from.clone());
     let subscription = match client.subscribe_many(args.patterns.iter().map(String::as_str), options).await {
         Ok(subscription) => subscription,
-        Err(error @ (SubscribeError::InvalidPattern { .. } | SubscribeError::NoPattern)) => {
-            return fail(EXIT_USAGE, &error);
-        }
+        Err(
+            error @ (SubscribeError::InvalidPattern { .. }
+            | SubscribeError::NoPattern
+            | SubscribeError::ManyPatternsWithStart { .. }),
+        ) => return fail(EXIT_USAGE, &error),
         Err(error) => return fail(EXIT_FAILURE, &error),
     };
     let mut output = Output::stdout();
@@ -133,7 +145,7 @@ async fn print(
                 left -= 1;
             }
             other => {
-                if let Some(complaint) = format.missing(&other, output.buffer()) {
+                if let Some(complaint) = format.happened(&other, output.buffer()) {
                     output.flush().await;
                     eprintln!("carillon: {complaint}");
                 }

@@ -248,7 +248,9 @@ pub enum HistoryError {
     #[error("the broker refused to read history: {0}")]
     Refused(Refusal),
     /// The page is larger than this client takes; ask for [fewer messages](crate::History::max_messages).
-    #[error("a page of history has more than {max_bytes} bytes, the bound of a receive queue; ask for fewer messages in a page")]
+    #[error(
+        "a page of history has more than {max_bytes} bytes, the bound of a receive queue; ask for fewer messages in a page"
+    )]
     PageTooLarge {
         /// What the client takes, in bytes.
         max_bytes: usize,

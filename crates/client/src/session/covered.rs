@@ -118,7 +118,9 @@ impl Session {
         *left -= 1;
         let is_last = *left == 0;
         if delivery.in_stream.is_none_or(|place| place.stream != &**stream) {
-            return Err(broken(format!("a marker or a page of the stream {stream} covers a delivery that is not in it")));
+            return Err(broken(format!(
+                "a marker or a page of the stream {stream} covers a delivery that is not in it"
+            )));
         }
         match covered {
             Covered::Subscription { subscription, .. } => {

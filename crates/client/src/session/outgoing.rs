@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use carillon_wire::{
     ClientMessage, Id,
-    client_message::{History as WireHistory, Publish as WirePublish, Refresh, Subscribe as WireSubscribe, Unsubscribe},
+    client_message::{
+        History as WireHistory, Publish as WirePublish, Refresh, Subscribe as WireSubscribe, Unsubscribe,
+    },
     headers::HeadersBuf,
 };
 use tokio::sync::oneshot;

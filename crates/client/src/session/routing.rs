@@ -44,16 +44,11 @@ pub(super) enum Given {
 impl Table {
     /// Gives a message to every subscription that it matches and that is live on its stream, once each. Returns how many passed
     /// over it.
-    pub(super) fn deliver(
-        &mut self,
-        delivery: &wire::Delivery<'_>,
-        message: impl FnOnce() -> Message,
-    ) -> usize {
+    pub(super) fn deliver(&mut self, delivery: &wire::Delivery<'_>, message: impl FnOnce() -> Message) -> usize {
         let mut matched = self.matching(delivery.topic);
         if let Some(place) = delivery.in_stream {
-            matched.retain(|(key, index)| {
-                self.entries.get(key).is_some_and(|entry| entry.is_live(*index, place.stream))
-            });
+            matched
+                .retain(|(key, index)| self.entries.get(key).is_some_and(|entry| entry.is_live(*index, place.stream)));
         }
         let mut passed_over = 0;
         if !matched.is_empty() {

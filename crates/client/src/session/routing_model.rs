@@ -1,10 +1,9 @@
 //! The routing of deliveries against a broker that is a simple model: subscriptions with and without a start, which fall behind,
 //! catch up, lose connections in the middle of everything, and in the end have every message once or know that it is lost.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::RangeInclusive,
-};
+mod seen;
+
+use std::collections::BTreeMap;
 
 use carillon_wire::{
     ClientMessage, EpochReason, GapReason, Overflow, Pattern, PatternBuf, Resumed, Topic,
@@ -13,22 +12,29 @@ use carillon_wire::{
 use proptest::{collection::vec, prelude::*, sample::select};
 use tokio::sync::{Notify, mpsc};
 
+use self::seen::{Seen, check_with_start, check_without_start};
 use super::*;
-use crate::{command::Subscribe, event::Event, position::Position, start::Start, subscription::Subscription};
+use crate::{command::Subscribe, position::Position, start::Start, subscription::Subscription};
 
 const STREAM: &str = "orders";
 const KEPT: [&str; 2] = ["s.a", "s.b"];
 const PLAIN: &str = "p.a";
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
-    Subscribe { patterns: &'static [&'static str], start: Option<u8> },
+    Subscribe {
+        patterns: &'static [&'static str],
+        start: Option<u8>,
+    },
     Answer,
     Publish(&'static str),
     /// The message finds no room for those that it is for.
     PublishWithoutRoom(&'static str),
     FallBehind(usize),
-    Read { nth: usize, most: usize },
+    Read {
+        nth: usize,
+        most: usize,
+    },
     TellPositions,
     Purge(u64),
     Recreate,
@@ -61,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A message that was published: its number is its payload.
 #[derive(Debug, Clone, Copy)]
 struct Published {
-    number: u64,
+    number: usize,
     topic: &'static str,
     /// None for one that no stream keeps.
     sequence: Option<u64>,
@@ -82,7 +88,7 @@ struct Reader {
     behind: Option<u64>,
     last_by_topic_as_of: u64,
     /// The number of the first message that was published after it was accepted.
-    since: u64,
+    since: usize,
 }
 
 /// A subscription of the application.
@@ -216,9 +222,14 @@ impl World {
 
     fn answer(&mut self) {
         let Some((id, pattern, start)) = self.asked.pop_front() else { return };
-        let since = self.published.len() as u64;
-        let mut reader =
-            Reader { pattern: pattern.clone(), has_start: start.is_some(), behind: None, last_by_topic_as_of: 0, since };
+        let since = self.published.len();
+        let mut reader = Reader {
+            pattern: pattern.clone(),
+            has_start: start.is_some(),
+            behind: None,
+            last_by_topic_as_of: 0,
+            since,
+        };
         let Some(start) = start else {
             self.say(&BrokerMessage::ok(id));
             self.readers.insert(id, reader);
@@ -230,15 +241,21 @@ impl World {
         let (at, resumed) = match start {
             StartAsked::Now => (self.last, None),
             StartAsked::Beginning => (before_first, None),
-            StartAsked::Newest(n) => {
-                (kept.iter().rev().nth(n as usize - 1).map_or(before_first, |(sequence, _)| sequence - 1), None)
-            }
+            StartAsked::Newest(n) => (
+                kept.iter()
+                    .rev()
+                    .nth(usize::try_from(n).unwrap() - 1)
+                    .map_or(before_first, |(sequence, _)| sequence - 1),
+                None,
+            ),
             StartAsked::LastByTopic => {
                 reader.last_by_topic_as_of = self.last;
                 first_values = last_values(&kept, self.last);
                 (before_first, None)
             }
-            StartAsked::Behind(epoch, _) if epoch != epoch_name(self.epoch) => (before_first, Some(Resumed::OtherEpoch)),
+            StartAsked::Behind(epoch, _) if epoch != epoch_name(self.epoch) => {
+                (before_first, Some(Resumed::OtherEpoch))
+            }
             StartAsked::Behind(_, sequence) if sequence > self.last => (self.last, Some(Resumed::OtherEpoch)),
             StartAsked::Behind(_, sequence) if sequence < before_first => {
                 self.say_ok(id, before_first, Some(Resumed::AfterGap));
@@ -299,7 +316,7 @@ impl World {
     fn publish(&mut self, topic: &'static str, has_room: bool) {
         let sequence = KEPT.contains(&topic).then_some(self.last + 1);
         self.last = sequence.unwrap_or(self.last);
-        let published = Published { number: self.published.len() as u64, topic, sequence, epoch: self.epoch };
+        let published = Published { number: self.published.len(), topic, sequence, epoch: self.epoch };
         self.published.push(published);
         let of_stream = sequence.is_some();
         let live = |reader: &Reader| published.matches(&reader.pattern) && !(of_stream && reader.behind.is_some());
@@ -422,89 +439,6 @@ fn last_values(kept: &[(u64, Published)], as_of: u64) -> Vec<u64> {
     let before = kept.iter().filter(|(sequence, _)| *sequence <= as_of);
     let last: BTreeMap<_, _> = before.map(|(sequence, published)| (published.topic, *sequence)).collect();
     last.into_values().collect()
-}
-
-/// What an application saw of one subscription.
-#[derive(Default)]
-struct Seen {
-    numbers: Vec<u64>,
-    /// Of the last epoch that it was told of.
-    epoch: Option<(String, u64)>,
-    sequences: BTreeSet<u64>,
-    lost: Vec<RangeInclusive<u64>>,
-}
-
-impl Seen {
-    fn by(modelled: &mut Modelled) -> Self {
-        let mut seen = Self::default();
-        let mut last = 0;
-        while let Some(event) = modelled.handle.try_next() {
-            match event {
-                Event::Message(message) => {
-                    seen.numbers.push(std::str::from_utf8(message.payload()).unwrap().parse().unwrap());
-                    let Some(sequence) = message.sequence() else { continue };
-                    seen.sequences.insert(sequence);
-                    if modelled.has_start {
-                        assert!(sequence > last, "{sequence} came behind {last}");
-                        last = sequence;
-                        assert_eq!(modelled.handle.position(), message.position().as_ref());
-                    }
-                }
-                Event::Gap(gap) => {
-                    let range = gap.range.unwrap();
-                    seen.lost.push(range.first..=range.last);
-                }
-                Event::EpochChanged(change) => {
-                    seen.epoch = Some((change.epoch.to_string(), change.from - 1));
-                    seen.sequences.clear();
-                    seen.lost.clear();
-                    last = change.from - 1;
-                }
-                Event::CaughtUp(live) => assert_eq!(modelled.handle.position(), Some(&live.position)),
-                Event::Resumed(_) => assert!(modelled.has_start),
-                Event::Reconnected(_) => assert!(!modelled.has_start),
-                Event::Ended(ended) => panic!("{ended}"),
-            }
-        }
-        seen
-    }
-
-    fn knows_of(&self, sequence: u64) -> bool {
-        self.sequences.contains(&sequence) || self.lost.iter().any(|range| range.contains(&sequence))
-    }
-}
-
-fn check_with_start(world: &World, modelled: &Modelled, seen: &Seen) {
-    let (epoch, behind, first_values) = match &seen.epoch {
-        Some((epoch, behind)) => (epoch.clone(), *behind, Vec::new()),
-        None => (epoch_name(modelled.owed.0), modelled.owed.1, modelled.owed.2.clone()),
-    };
-    assert_eq!(epoch, epoch_name(world.epoch));
-    let here = world.published.iter().filter(|it| it.epoch == world.epoch && it.matches(modelled.patterns[0]));
-    for sequence in here.filter_map(|it| it.sequence).filter(|it| *it > behind || first_values.contains(it)) {
-        assert!(seen.knows_of(sequence), "{sequence} is missing in silence");
-    }
-    let at = modelled.handle.position().unwrap();
-    assert_eq!((at.epoch(), at.sequence()), (epoch.as_str(), world.last));
-}
-
-fn check_without_start(world: &World, key: SubscriptionKey, seen: &Seen) {
-    let distinct: BTreeSet<_> = seen.numbers.iter().collect();
-    assert_eq!(distinct.len(), seen.numbers.len(), "a message came twice");
-    for (_, reader) in world.readers.iter().filter(|(id, _)| world.owners[*id] == key) {
-        let since = world.published.iter().filter(|it| it.number >= reader.since && it.matches(&reader.pattern));
-        for it in since {
-            let is_known = match it.sequence {
-                Some(sequence) => it.epoch != world.epoch || seen.knows_of(sequence),
-                None => seen.numbers.contains(&it.number),
-            };
-            assert!(is_known, "{it:?} is missing in silence");
-        }
-    }
-    let topics = |topic| seen.numbers.iter().filter(move |number| world.published[**number as usize].topic == topic);
-    for topic in [KEPT[0], KEPT[1], PLAIN] {
-        assert!(topics(topic).is_sorted(), "{topic} came out of order");
-    }
 }
 
 proptest! {

@@ -119,7 +119,8 @@ impl World {
     fn subscribe(&mut self, mut patterns: Vec<&'static str>) {
         patterns.dedup();
         self.last_key += 1;
-        let (handle, sink) = Subscription::new(self.last_key, self.sender.clone(), None, usize::MAX, Arc::new(Notify::new()));
+        let (handle, sink) =
+            Subscription::new(self.last_key, self.sender.clone(), None, usize::MAX, Arc::new(Notify::new()));
         self.session.on_command(Command::Subscribe(Subscribe {
             key: self.last_key,
             patterns: patterns.iter().map(|pattern| PatternBuf::new(pattern).unwrap()).collect(),

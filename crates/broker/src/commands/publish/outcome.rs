@@ -34,7 +34,10 @@ impl Tally {
         match outcome {
             Ok(()) => self.accepted += 1,
             Err(
-                error @ (PublishError::Refused(_) | PublishError::TooLarge { .. } | PublishError::InvalidTopic { .. }),
+                error @ (PublishError::Refused(_)
+                | PublishError::TooLarge { .. }
+                | PublishError::InvalidTopic { .. }
+                | PublishError::InvalidMessageId { .. }),
             ) => self.refused.add(error),
             Err(error) => {
                 self.has_client_ended |= matches!(error, PublishError::Ended(_));

@@ -14,7 +14,7 @@ pub(super) fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
     let secrets = [
         (&config.tls.key, "pretend to be this broker"),
         (&config.admin.key, "pretend to be this broker's admin listener"),
-        (&config.admin.token_file, "ask the admin listener"),
+        (&config.admin.token_file, "ask the admin listener, and remove what streams keep"),
     ];
     let readable = secrets.into_iter().filter_map(|(path, could)| {
         let path = path.as_deref().filter(|path| has_mode(path, OTHERS_READ))?;

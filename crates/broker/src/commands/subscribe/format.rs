@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use carillon_client::{Event, Message};
+use carillon_client::{EpochChanged, Event, Gap, GapRange, Message, Position, Resumed};
 use serde::Serialize;
+use serde_json::json;
 
 /// A form of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +29,28 @@ struct JsonMessage<'a> {
     payload_base64: Option<String>,
     time: String,
     headers: BTreeMap<&'a str, &'a str>,
+    #[serde(flatten)]
+    kept: Option<Kept<'a>>,
+}
+
+/// Where a message is in the stream that keeps it.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Kept<'a> {
+    stream: &'a str,
+    sequence: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
 }
 
 impl Format {
     /// Appends one message.
     pub(super) fn message(self, message: &Message, out: &mut Vec<u8>) {
         let headers = || message.headers().iter().collect();
-        self.parts(message.topic(), message.payload(), message.time_us(), headers, out);
+        let position = message.position();
+        let epoch = position.as_ref().map(Position::epoch);
+        let kept = message.stream().zip(message.sequence());
+        let kept = kept.map(|(stream, sequence)| Kept { stream, sequence, epoch });
+        self.parts(message.topic(), message.payload(), message.time_us(), headers, kept, out);
     }
 
     fn parts<'a>(
@@ -43,6 +59,7 @@ impl Format {
         payload: &[u8],
         time_us: u64,
         headers: impl FnOnce() -> BTreeMap<&'a str, &'a str>,
+        kept: Option<Kept<'_>>,
         out: &mut Vec<u8>,
     ) {
         match self {
@@ -56,27 +73,34 @@ impl Format {
                 let text = std::str::from_utf8(payload).ok();
                 let payload_base64 = text.is_none().then(|| BASE64.encode(payload));
                 let time = rfc3339(time_us);
-                append_json(&JsonMessage { topic, payload: text, payload_base64, time, headers: headers() }, out);
+                append_json(&JsonMessage { topic, payload: text, payload_base64, time, headers: headers(), kept }, out);
             }
         }
         out.push(b'\n');
     }
 
-    /// Appends that messages are missing, or gives the words for it where they do not belong into the output.
-    pub(super) fn missing(self, event: &Event, out: &mut Vec<u8>) -> Option<String> {
+    /// Appends what happened beside the messages, or gives the words for it where they do not belong into the output.
+    pub(super) fn happened(self, event: &Event, out: &mut Vec<u8>) -> Option<String> {
         let (json, words) = match event {
-            Event::Gap(gap) => {
-                let pattern = gap.pattern.as_str();
-                let json = serde_json::json!({
-                    "gap": { "pattern": pattern, "reason": gap.reason.to_string(), "count": gap.count }
-                });
-                (json, format!("{} messages of {pattern} are missing here: {}", gap.count, gap.reason))
+            Event::Gap(gap) => gap_words(gap),
+            Event::EpochChanged(change) => {
+                let EpochChanged { stream, epoch, reason, from, .. } = change;
+                let words =
+                    format!("the stream {stream} has another epoch, {epoch}, from sequence {from} on: {reason}");
+                let json =
+                    json!({ "stream": &**stream, "epoch": &**epoch, "reason": reason.to_string(), "from": from });
+                (json!({ "epoch_changed": json }), Some(words))
             }
+            Event::CaughtUp(live) => {
+                let (epoch, sequence) = (live.position.epoch(), live.position.sequence());
+                (json!({ "caught_up": { "stream": &*live.stream, "epoch": epoch, "sequence": sequence } }), None)
+            }
+            Event::Resumed(resumed) => resumed_words(resumed),
             Event::Reconnected(how) => {
                 let (cause, downtime) = (how.cause.to_string(), how.downtime);
                 let words =
                     format!("messages may be missing here, the connection was away for {downtime:.1?}: {cause}");
-                (serde_json::json!({ "reconnected": { "downtime_ms": downtime.as_millis(), "cause": cause } }), words)
+                (json!({ "reconnected": { "downtime_ms": downtime.as_millis(), "cause": cause } }), Some(words))
             }
             _ => return None,
         };
@@ -85,8 +109,40 @@ impl Format {
             out.push(b'\n');
             return None;
         }
-        Some(words)
+        words
     }
+}
+
+fn gap_words(gap: &Gap) -> (serde_json::Value, Option<String>) {
+    let (pattern, reason, count) = (gap.pattern.as_str(), gap.reason.to_string(), gap.count);
+    match &gap.range {
+        None => {
+            let words = format!("{count} messages of {pattern} are missing here: {reason}");
+            (json!({ "gap": { "pattern": pattern, "reason": reason, "count": count } }), Some(words))
+        }
+        Some(GapRange { stream, first, last, .. }) => {
+            let words = format!("sequences {first} to {last} of the stream {stream} are missing here: {reason}");
+            let json = json!({
+                "pattern": pattern, "reason": reason, "count": count,
+                "stream": &**stream, "first": first, "last": last,
+            });
+            (json!({ "gap": json }), Some(words))
+        }
+    }
+}
+
+fn resumed_words(resumed: &Resumed) -> (serde_json::Value, Option<String>) {
+    let (outcome, position) = (resumed.outcome.to_string(), &resumed.position);
+    let mut json = json!({
+        "outcome": outcome, "stream": &*resumed.stream, "epoch": position.epoch(), "sequence": position.sequence(),
+    });
+    let mut words = format!("resumed behind {position} of the stream {}: {outcome}", resumed.stream);
+    if let Some(how) = &resumed.reconnected {
+        let (cause, downtime) = (how.cause.to_string(), how.downtime);
+        let _ = write!(words, "; the connection was away for {downtime:.1?}: {cause}");
+        json["reconnected"] = json!({ "downtime_ms": downtime.as_millis(), "cause": cause });
+    }
+    (json!({ "resumed": json }), Some(words))
 }
 
 fn append_json(value: &impl Serialize, out: &mut Vec<u8>) {
@@ -144,7 +200,7 @@ mod tests {
 
     fn printed(format: Format, payload: &[u8]) -> String {
         let mut out = Vec::new();
-        format.parts("a.b", payload, 1_700_000_000_123_456, || BTreeMap::from([("k", "v")]), &mut out);
+        format.parts("a.b", payload, 1_700_000_000_123_456, || BTreeMap::from([("k", "v")]), None, &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -160,7 +216,7 @@ mod tests {
     #[test]
     fn raw_is_the_payload_and_a_newline() {
         let mut out = Vec::new();
-        Format::Raw.parts("a", b"\xff\n", 0, BTreeMap::new, &mut out);
+        Format::Raw.parts("a", b"\xff\n", 0, BTreeMap::new, None, &mut out);
         assert_eq!(out, b"\xff\n\n");
         assert_eq!(printed(Format::Raw, b""), "\n");
     }
@@ -172,6 +228,10 @@ mod tests {
             "{\"topic\":\"a.b\",\"payload\":\"say \\\"hi\\\"\\n\",\"time\":\"2023-11-14T22:13:20.123456Z\",\
              \"headers\":{\"k\":\"v\"}}\n"
         );
+        let kept = Some(Kept { stream: "orders", sequence: 7, epoch: None });
+        let mut out = Vec::new();
+        Format::Json.parts("a", b"", 0, BTreeMap::new, kept, &mut out);
+        assert!(out.ends_with(b",\"headers\":{},\"stream\":\"orders\",\"sequence\":7}\n"));
         assert!(printed(Format::Json, b"\xff\x00").contains(r#""payload_base64":"/wA=""#));
     }
 

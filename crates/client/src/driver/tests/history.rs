@@ -94,12 +94,12 @@ async fn a_page_that_a_lost_connection_cut_is_asked_for_again() {
 async fn refusals_and_pages_beyond_the_bound_are_errors() {
     let settings = Settings { receive_queue_bytes: 2000, ..settings() };
     let (_broker, mut peer, client) = connected_with(settings).await;
-    let history = client.history("a.*", Start::Now).unwrap();
+    let history = client.history("a.*", Start::Newest(1)).unwrap();
     let (items, ()) = tokio::join!(read_all(history), async {
-        let id = hear_history(&mut peer, "now").await;
-        peer.say(&[refuse(Some(id), ErrorCode::InvalidStart)]).await;
+        let id = hear_history(&mut peer, "newest 1").await;
+        peer.say(&[refuse(Some(id), ErrorCode::NoStream)]).await;
     });
-    assert!(matches!(items, Err(HistoryError::Refused(refusal)) if refusal.code == ErrorCode::InvalidStart));
+    assert!(matches!(items, Err(HistoryError::Refused(refusal)) if refusal.code == ErrorCode::NoStream));
     let history = client.history("a.*", Start::Beginning).unwrap();
     let (items, ()) = tokio::join!(read_all(history), async {
         let id = hear_history(&mut peer, "beginning").await;

@@ -69,7 +69,8 @@ async fn it_resumes_behind_the_last_that_came_and_no_message_comes_twice() {
     assert_eq!(next_payload(&mut subscription).await, "4");
     let (mut peer, id, start) = lose(&mut broker, peer).await;
     assert_eq!(start, "behind e1:4");
-    peer.say(&[ok_at(id, 4, Some(Resumed::Continued)), marker(id, 2), kept("a.c", b"4", 4), kept("a.c", b"6", 6)]).await;
+    peer.say(&[ok_at(id, 4, Some(Resumed::Continued)), marker(id, 2), kept("a.c", b"4", 4), kept("a.c", b"6", 6)])
+        .await;
     match subscription.next().await {
         Some(Event::Resumed(resumed)) => {
             assert_eq!((resumed.outcome, resumed.position.sequence()), (Resumed::Continued, 4));
