@@ -52,15 +52,11 @@ pub struct Args {
     /// Publish only if this is the sequence of the newest message that is kept of the topic; 0: only if there is none
     #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
     expected_sequence: Option<u64>,
-    /// Print where each message is kept
-    #[arg(short, long)]
-    verbose: bool,
-    /// Print where each message is kept as a JSON object on a line of its own
-    #[arg(long, conflicts_with = "verbose")]
-    json: bool,
     /// With --lines: stop when the connection is lost
     #[arg(long, requires = "lines")]
     no_reconnect: bool,
+    #[command(flatten)]
+    report: Report,
     #[command(flatten)]
     connection: Connection,
 }
@@ -170,8 +166,7 @@ impl Publisher<'_> {
 
     /// Prints where the message is kept, if that was asked for.
     fn reported(&self, outcome: Result<Ack, PublishError>) -> Result<(), PublishError> {
-        let report = Report::asked_by(self.args.verbose, self.args.json);
-        outcome.map(|ack| report.print(ack.kept.as_ref()))
+        outcome.map(|ack| self.args.report.print(ack.kept.as_ref()))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     hub::Hub,
     quota::{Counted, Handshake, Ledger},
     settings::Settings,
-    streams::{PAGE_BYTES, PAGE_MESSAGES, PageBounds, Progress, Streams},
+    streams::{Progress, Streams},
     tls::Tls,
 };
 
@@ -135,11 +135,7 @@ impl ShardHandle {
 async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor)>, taken: Arc<AtomicUsize>) {
     let Common { settings, tls, gate, ledger, origin, allowance, mut drain } = start.common;
     let has_peers = !start.peers.is_empty();
-    let streams = start.kept.as_ref().map(|kept| {
-        let limits =
-            PageBounds { bytes: PAGE_BYTES.min(settings.limits.max_message_bytes / 2), messages: PAGE_MESSAGES };
-        Streams::new(start.index, &kept.keeper, &kept.metrics, limits)
-    });
+    let streams = start.kept.as_ref().map(|kept| Streams::new(start.index, &kept.keeper, &kept.metrics));
     let shard = Rc::new(Shard {
         index: start.index,
         tls,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_router::{Fallen, Router, StreamSequence};
 use carillon_streams::{
     keeper::{Group, StreamBatch},
-    stream::{Cursor, Origin, Resumed},
+    stream::{Cursor, Epochs, Origin, Resumed},
 };
 use carillon_wire::{Pattern, Topic};
 
@@ -58,7 +58,7 @@ impl Streams {
                 let at = StreamSequence { stream: batch.stream, sequence: message.sequence };
                 let published = router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
                 if router.has_fallen() {
-                    self.take_fallen(router);
+                    self.take_slow(router);
                 }
                 if !go_on(published.subscriptions as usize + published.nodes_visited as usize) {
                     return true;
@@ -71,8 +71,12 @@ impl Streams {
         false
     }
 
-    /// Makes readers of the subscriptions that have fallen behind.
-    pub(crate) fn take_fallen(&mut self, router: &mut Router) {
+    /// Makes readers of the subscriptions that were too slow.
+    pub(crate) fn take_slow(&mut self, router: &mut Router) {
+        self.take_fallen(router, |known| known.metrics.readers.fell_behind.inc());
+    }
+
+    fn take_fallen(&mut self, router: &mut Router, count: impl Fn(&Known)) {
         let mut fallen = Vec::new();
         router.take_fallen(&mut fallen);
         for Fallen { connection: key, subscription, stream, position } in fallen {
@@ -82,7 +86,7 @@ impl Streams {
             };
             let origin = known.origin(position);
             let (cursor, _) = Cursor::new(&origin, &known.newest());
-            known.metrics.readers.fell_behind.inc();
+            count(known);
             let place = Place { key, subscription, stream: known.name.as_str() };
             place.tell_behind(router);
             let reader = Reader { subscription, stream, pattern, stage: Stage::On(cursor), knows_log: true };
@@ -91,21 +95,38 @@ impl Streams {
     }
 
     fn begin_batch(&mut self, router: &mut Router, told: &StreamBatch) {
-        let Some(known) = self.known.get(told.stream as usize) else { return };
+        let Some(known) = self.known.get(told.stream as usize).filter(|known| !known.is_newer_than(told)) else {
+            return;
+        };
+        let before = told.batch.first.saturating_sub(1);
         if told.batch.epochs.is_newer_than(&known.epochs) {
             // Whoever is live leaves at the place that it has in the old epoch, and reads on in the new one.
-            let routes = Arc::clone(&self.routes);
-            let meets = |pattern: Pattern<'_>| routes.streams_meeting(pattern).contains(&(told.stream as usize));
-            router.hold_stream(told.stream, known.delivered, meets);
-            self.take_fallen(router);
-            self.tail.clear(told.stream);
-            if let Some(known) = self.known.get_mut(told.stream as usize) {
-                known.epochs = Arc::clone(&told.batch.epochs);
-                known.delivered = told.batch.first.saturating_sub(1);
-            }
+            self.hold_live(router, told.stream);
+            self.take_fallen(router, |_| {});
+            self.go_on_from(told.stream, before, &told.batch.epochs);
+        } else if before > known.delivered {
+            // A store that was opened again had kept what was in flight when it failed. That is to be read.
+            self.hold_live(router, told.stream);
+            self.go_on_from(told.stream, before, &told.batch.epochs);
+            self.take_fallen(router, |_| {});
         }
-        if let Some(known) = self.known.get_mut(told.stream as usize).filter(|known| !known.is_newer_than(told)) {
+        if let Some(known) = self.known.get_mut(told.stream as usize) {
             known.bounds = told.batch.bounds;
+        }
+    }
+
+    /// Lets everybody who is live on a stream fall behind at its place.
+    fn hold_live(&self, router: &mut Router, stream: u32) {
+        let meets = |pattern: Pattern<'_>| self.routes.streams_meeting(pattern).contains(&(stream as usize));
+        if let Some(known) = self.known.get(stream as usize) {
+            router.hold_stream(stream, known.delivered, meets);
+        }
+    }
+
+    fn go_on_from(&mut self, stream: u32, delivered: u64, epochs: &Arc<Epochs>) {
+        self.tail.clear(stream);
+        if let Some(known) = self.known.get_mut(stream as usize) {
+            (known.delivered, known.epochs) = (delivered, Arc::clone(epochs));
         }
     }
 

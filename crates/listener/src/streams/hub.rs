@@ -14,7 +14,7 @@ impl Hub {
         if self.router.has_fallen()
             && let Some(streams) = &mut self.streams
         {
-            streams.take_fallen(&mut self.router);
+            streams.take_slow(&mut self.router);
         }
     }
 

@@ -31,8 +31,8 @@ use std::{collections::HashMap, sync::Arc};
 use carillon_metrics::StreamMetrics;
 use carillon_router::{ConnectionKey, Router};
 use carillon_streams::{
-    keeper::{Keeper, ReadRequest, SubmissionHead, Submissions},
-    stream::{Batch, Bounds, Cursor, Durability, Epochs, Position, Routes, StreamName},
+    keeper::{Keeper, Options, ReadRequest, SubmissionHead, Submissions},
+    stream::{Batch, Bounds, Cursor, Durability, Epochs, PageLimits, Position, Routes, StreamName},
 };
 use carillon_wire::{
     Id, Topic,
@@ -47,11 +47,8 @@ use crate::clock::Moment;
 
 /// What the shards keep of what was committed last, all streams together.
 const TAIL_BYTES: usize = 8 << 20;
-/// How large a page is.
-pub(crate) const PAGE_BYTES: usize = 128 << 10;
-/// How many messages a page has.
-pub(crate) const PAGE_MESSAGES: usize = 4096;
-
+/// Messages of the tail that are looked at in one step: some 50 us.
+const LOOKED_AT_IN_TAIL: usize = 2048;
 /// The streams, as one shard sees them.
 pub(crate) struct Streams {
     shard: usize,
@@ -68,16 +65,8 @@ pub(crate) struct Streams {
     last_read: u64,
     /// Connections that may have something to read on, though nothing has come into their outbox.
     woken: Vec<ConnectionKey>,
-    limits: PageBounds,
-}
-
-/// How large a page is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PageBounds {
-    /// Bytes of its messages; one message always has room.
-    pub(crate) bytes: usize,
-    /// Messages.
-    pub(crate) messages: usize,
+    /// Of pages out of the tail; they are as large as the keeper's.
+    tail_limits: PageLimits,
 }
 
 /// One stream, as far as this shard was told.
@@ -102,9 +91,12 @@ impl Known {
 }
 
 impl Streams {
-    pub(crate) fn new(shard: usize, keeper: &Keeper, metrics: &[Arc<StreamMetrics>], limits: PageBounds) -> Self {
+    pub(crate) fn new(shard: usize, keeper: &Keeper, metrics: &[Arc<StreamMetrics>]) -> Self {
         let routes = Arc::clone(keeper.routes());
         let newest = keeper.newest();
+        let Options { page_bytes, page_messages, .. } = *keeper.options();
+        let tail_limits =
+            PageLimits { messages: page_messages, bytes: page_bytes as u64, looked_at: LOOKED_AT_IN_TAIL };
         let known: Vec<_> = routes
             .definitions()
             .iter()
@@ -130,7 +122,7 @@ impl Streams {
             reads: Vec::new(),
             last_read: 0,
             woken: Vec::new(),
-            limits,
+            tail_limits,
         }
     }
 

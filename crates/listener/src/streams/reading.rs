@@ -4,7 +4,7 @@ use carillon_metrics::StreamGapReason;
 use carillon_router::{ConnectionKey, Router};
 use carillon_streams::{
     keeper::{Found, HistoryPage, Part, ReadFailed, ReadReply, ReadRequest, What},
-    stream::{CursorRead, LossReason, OnPage, PageLimits, Position, ReadId, Select},
+    stream::{CursorRead, LossReason, OnPage, Position, ReadId, Select},
 };
 use carillon_wire::{BrokerMessage, ErrorCode, Id, PatternBuf, broker_message as wire};
 
@@ -16,8 +16,6 @@ use super::{
 /// A reader gets its next page when no more than this waits for its connection, so that a page is on its way while the
 /// last one leaves.
 const LOW_WATER_BYTES: usize = 64 << 10;
-/// Messages of the tail that are looked at in one step: some 50 us.
-const LOOKED_AT_IN_TAIL: usize = 2048;
 
 /// What a step of a reader has led to.
 struct Stepped {
@@ -86,10 +84,9 @@ impl Streams {
             return Stepped { is_live: self.settle(router, key, reader), looked_at: 0 };
         };
         if reader.knows_log && read.select == Select::All {
-            let limits = self.limits.of_tail();
             let span = (read.after, known.delivered);
             let pattern = reader.pattern.as_pattern();
-            let found = self.tail.page(reader.stream, pattern, span, (&known.epochs, known.bounds), &limits);
+            let found = self.tail.page(reader.stream, pattern, span, (&known.epochs, known.bounds), &self.tail_limits);
             if let Some((page, looked_at)) = found {
                 return Stepped { is_live: self.take_page(router, key, reader, id, &page), looked_at };
             }
@@ -255,12 +252,6 @@ impl Known {
     /// Where those who are live resume.
     pub(super) fn position(&self) -> Position {
         Position { epoch: self.epochs.current().clone(), sequence: self.delivered }
-    }
-}
-
-impl super::PageBounds {
-    fn of_tail(self) -> PageLimits {
-        PageLimits { messages: self.messages, bytes: self.bytes as u64, looked_at: LOOKED_AT_IN_TAIL }
     }
 }
 

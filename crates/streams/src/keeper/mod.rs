@@ -134,6 +134,11 @@ impl Keeper {
         &self.shared.routes
     }
 
+    /// How the streams are kept.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
     /// What a stream's messages survive. `Memory` for an index that no stream has.
     pub fn durability(&self, stream: u32) -> Durability {
         self.shared.stream(stream).map_or(Durability::Memory, |stream| stream.durability)

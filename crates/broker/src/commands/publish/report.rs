@@ -5,46 +5,37 @@ use std::io::Write;
 use carillon_client::Kept;
 use serde_json::json;
 
-/// How it is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Report {
-    Nothing,
-    Words,
-    Json,
+/// How it is printed, if at all.
+#[derive(Debug, clap::Args)]
+pub(super) struct Report {
+    /// Print where each message is kept
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print where each message is kept, as a JSON object on a line of its own
+    #[arg(long, conflicts_with = "verbose")]
+    json: bool,
 }
 
 impl Report {
-    pub(super) fn asked_by(verbose: bool, json: bool) -> Self {
-        match (json, verbose) {
-            (true, _) => Self::Json,
-            (false, true) => Self::Words,
-            (false, false) => Self::Nothing,
-        }
-    }
-
     /// Prints a line about one message. That nobody reads it is no error: the message is published.
-    pub(super) fn print(self, kept: Option<&Kept>) {
-        if let Some(line) = self.line(kept) {
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
+    pub(super) fn print(&self, kept: Option<&Kept>) {
+        let line = match (self.json, self.verbose) {
+            (true, _) => json_line(kept),
+            (false, true) => words(kept),
+            (false, false) => return,
+        };
+        let _ = writeln!(std::io::stdout(), "{line}");
     }
+}
 
-    fn line(self, kept: Option<&Kept>) -> Option<String> {
-        match (self, kept) {
-            (Self::Nothing, _) => None,
-            (Self::Words, None) => Some("accepted; no stream keeps this topic".to_owned()),
-            (Self::Words, Some(kept)) => {
-                let duplicate = if kept.is_duplicate { ", where it was before" } else { "" };
-                Some(format!("kept in {} at {}{duplicate}", kept.stream, kept.position))
-            }
-            (Self::Json, None) => Some(json!({ "stream": null }).to_string()),
-            (Self::Json, Some(kept)) => {
-                let (epoch, sequence) = (kept.position.epoch(), kept.position.sequence());
-                let duplicate = kept.is_duplicate;
-                let line =
-                    json!({ "stream": &*kept.stream, "sequence": sequence, "epoch": epoch, "duplicate": duplicate });
-                Some(line.to_string())
-            }
-        }
-    }
+fn words(kept: Option<&Kept>) -> String {
+    let Some(kept) = kept else { return "accepted; no stream keeps this topic".to_owned() };
+    let duplicate = if kept.is_duplicate { ", where it was before" } else { "" };
+    format!("kept in {} at {}{duplicate}", kept.stream, kept.position)
+}
+
+fn json_line(kept: Option<&Kept>) -> String {
+    let Some(kept) = kept else { return json!({ "stream": null }).to_string() };
+    let (epoch, sequence) = (kept.position.epoch(), kept.position.sequence());
+    json!({ "stream": &*kept.stream, "sequence": sequence, "epoch": epoch, "duplicate": kept.is_duplicate }).to_string()
 }

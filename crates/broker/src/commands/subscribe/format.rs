@@ -133,15 +133,16 @@ fn gap_words(gap: &Gap) -> (serde_json::Value, Option<String>) {
 
 fn resumed_words(resumed: &Resumed) -> (serde_json::Value, Option<String>) {
     let (outcome, position) = (resumed.outcome.to_string(), &resumed.position);
-    let mut json = json!({
-        "outcome": outcome, "stream": &*resumed.stream, "epoch": position.epoch(), "sequence": position.sequence(),
-    });
     let mut words = format!("resumed behind {position} of the stream {}: {outcome}", resumed.stream);
-    if let Some(how) = &resumed.reconnected {
+    let reconnected = resumed.reconnected.as_ref().map(|how| {
         let (cause, downtime) = (how.cause.to_string(), how.downtime);
         let _ = write!(words, "; the connection was away for {downtime:.1?}: {cause}");
-        json["reconnected"] = json!({ "downtime_ms": downtime.as_millis(), "cause": cause });
-    }
+        json!({ "downtime_ms": downtime.as_millis(), "cause": cause })
+    });
+    let json = json!({
+        "outcome": outcome, "stream": &*resumed.stream, "epoch": position.epoch(), "sequence": position.sequence(),
+        "reconnected": reconnected,
+    });
     (json!({ "resumed": json }), Some(words))
 }
 

@@ -22,7 +22,7 @@ use crate::{
     clock::Moment,
     hub::Hub,
     settings::Limits,
-    streams::{PageBounds, Progress, Streams},
+    streams::{Progress, Streams},
 };
 
 const LIMITS: Limits = Limits {
@@ -82,12 +82,12 @@ fn definition(name: &str) -> Definition {
 
 impl World {
     pub(super) fn new() -> Self {
-        let options = Options { page_messages: 3, ..Options::default() };
+        let options = Options { page_messages: 3, page_bytes: 300, ..Options::default() };
         let opened = Keeper::open(STREAMS.map(definition).to_vec(), options, Arc::new(())).unwrap();
         let queue = Arc::new(Queue::default());
         let keeper = opened.start(Arc::clone(&queue) as Arc<dyn Shards>).unwrap();
         let metrics: Vec<_> = STREAMS.iter().map(|_| Arc::new(StreamMetrics::new(1))).collect();
-        let streams = Streams::new(0, &keeper, &metrics, PageBounds { bytes: 300, messages: 3 });
+        let streams = Streams::new(0, &keeper, &metrics);
         let hub = Hub::new(&LIMITS, Arc::new(ShardMetrics::default()), false, Some(streams));
         let mut world = Self {
             hub,

@@ -5,7 +5,7 @@ use carillon_wire::TopicBuf;
 use super::Committer;
 use super::store::DiskStore;
 use crate::keeper::shared::{Shared, State};
-use crate::stream::{Durability, Retention};
+use crate::stream::{Durability, Retention, Totals};
 
 /// How much one step of compaction reads and writes; publications wait for that long.
 const COMPACTION_STEP_BYTES: usize = 512 << 10;
@@ -72,7 +72,7 @@ fn retain_on_disk(shared: &Shared, store: &mut DiskStore, now_us: u64) -> Result
             let touched = store.take_touched(kept.index);
             store.log.replace_beyond(number, max, touched.iter().map(TopicBuf::as_str));
         }
-        if cuts_the_front(&retention)
+        if may_cut(&retention, shared.totals(kept))
             && let Some(cut) = store.log.cut(number, &retention, now_us)
         {
             cuts.push((kept.index, number, cut.first));
@@ -108,6 +108,9 @@ fn expire_in_memory(shared: &Shared, now_us: u64) -> Vec<u32> {
     changed
 }
 
-fn cuts_the_front(retention: &Retention) -> bool {
-    retention.max_age_us.is_some() || retention.max_bytes.is_some() || retention.max_messages.is_some()
+/// Whether it is worth looking at the messages.
+fn may_cut(retention: &Retention, kept: Totals) -> bool {
+    retention.max_age_us.is_some()
+        || retention.max_bytes.is_some_and(|max| kept.bytes > max.get())
+        || retention.max_messages.is_some_and(|max| kept.messages > max.get())
 }

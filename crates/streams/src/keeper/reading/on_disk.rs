@@ -128,7 +128,7 @@ impl Reading {
             // It was committed and the store knows nothing of it.
             page.lose(Gap { first: from, last: through, reason: LossReason::Damage });
         }
-        let pieces = pieces(&found, begin, end);
+        let pieces = pieces(found, begin, end);
         for piece in &pieces {
             if page.is_done() {
                 break;
@@ -174,20 +174,21 @@ fn replaced(reader: &store::Reader, number: u32) -> (u64, u64) {
 }
 
 /// A page of the store's, between two positions: chunks, and the damage between them.
-fn pieces(found: &store::Page, after: u64, through: u64) -> Vec<Piece> {
-    let deliveries = Bytes::copy_from_slice(found.deliveries());
+fn pieces(found: store::Page, after: u64, through: u64) -> Vec<Piece> {
     let mut end_byte = 0;
     let messages = found.messages().map(|message| {
         end_byte += message.delivery.len();
         Message { sequence: message.sequence, end: end_byte }
     });
     let messages: Vec<Message> = messages.filter(|it| after < it.sequence && it.sequence <= through).collect();
+    let all_damaged = found.damaged().to_vec();
+    let deliveries = Bytes::from(found.into_deliveries());
     let sound = |after: u64, through: u64| {
         (after < through).then(|| Piece::Sound(Arc::new(chunk(&deliveries, &messages, after, through))))
     };
     let mut pieces = Vec::new();
     let mut position = after;
-    for damaged in found.damaged() {
+    for damaged in all_damaged {
         let (first, last) = ((*damaged.start()).max(position.saturating_add(1)), (*damaged.end()).min(through));
         if first > last {
             continue;

@@ -33,12 +33,36 @@ pub(super) fn open(disk: &dyn Disk) -> Result<Database, DefinitionsError> {
         let (bytes, file) = read(disk).map_err(|error| open_error("read", NAME, &error))?;
         // Looked at as a copy, because to open a file is to write to it, also where a newer program wrote it.
         check(&bytes)?;
+        let file = renew(disk, &bytes, file)?;
         return database(DiskBackend(file)).map_err(damaged);
     }
     if names.iter().any(|name| SegmentId::of_name(name).is_some()) {
         return Err(DefinitionsError::Missing { file: NAME.to_owned() });
     }
     create(disk)
+}
+
+/// Puts what was read into a file of its own, in the old one's place. After a failed sync the old one may have on disk
+/// another part of a transaction than the system's memory shows, and what is built on that does not outlast a power loss.
+/// Where the disk has no room for it, the old file is written with what it shows.
+fn renew(disk: &dyn Disk, bytes: &[u8], old: Arc<dyn DiskFile>) -> Result<Arc<dyn DiskFile>, DefinitionsError> {
+    let failed = |operation| move |error: io::Error| open_error(operation, NEW_NAME, &error);
+    let put = |file: &dyn DiskFile| file.write_at(bytes, 0).and_then(|()| file.sync_data());
+    let new = disk.create(NEW_NAME).and_then(|file| put(&*file).map(|()| file));
+    match new {
+        Ok(file) => {
+            disk.rename(NEW_NAME, NAME).map_err(failed("rename"))?;
+            disk.sync_directory().map_err(failed("sync the directory of"))?;
+            Ok(file)
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            // What is left of it is in the way of nobody.
+            let _ = disk.unlink(NEW_NAME);
+            put(&*old).map_err(|error| open_error("write", NAME, &error))?;
+            Ok(old)
+        }
+        Err(error) => Err(open_error("write", NEW_NAME, &error)),
+    }
 }
 
 /// Makes it under another name first, so that a crash leaves a whole one or none.
