@@ -9,6 +9,9 @@ CARILLON := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/carill
 # The browser test drives a real browser. certutil tells it which certificate authority to trust.
 BROWSER_COMMANDS := chromium chromedriver certutil
 BROWSER_PACKAGES := chromium chromium-driver libnss3-tools fonts-dejavu-core
+# Torture makes file systems and takes their power away, and lets calls of the broker fail.
+TORTURE_COMMANDS := strace mount mkfs.ext4 mkfs.xfs xfs_io
+TORTURE_PACKAGES := strace mount e2fsprogs xfsprogs
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 
@@ -71,6 +74,43 @@ attack: ## attacks on a broker, and what they cost others; minutes, after a rele
 attack-check: build ## the same attacks in short, and whether each is answered as it must be, whatever the machine's speed
 	@cargo build --workspace --bin attack --profile $(PROFILE)
 	@$(dir $(CARILLON))attack --carillon $(CARILLON) --check structure --seconds 1 --size small $(ATTACKS)
+
+.PHONY: bench-streams
+bench-streams: ## what streams cost against their goals, with 10,000,000 messages; minutes, after a release build (MEASURES names some)
+	@cargo build --workspace --bin carillon --bin streams --release
+	@$(TARGET_DIR)/release/streams --carillon $(TARGET_DIR)/release/carillon $(MEASURES)
+
+# Where a file system cannot be mounted or strace is missing, the run says so; with CI=true it fails.
+TORTURE = $(dir $(CARILLON))torture --broker $(CARILLON)
+
+.PHONY: torture
+torture: build torture-tools ## streams through 100 kills, 100 power cuts, failing and full disks, and minutes of chaos
+	@cargo build --workspace --bin torture --profile $(PROFILE)
+	$(TORTURE) kill --rounds 100
+	$(TORTURE) power --rounds 50
+	$(TORTURE) power --rounds 50 --file-system xfs
+	$(TORTURE) faults
+	$(TORTURE) full
+	$(TORTURE) chaos --minutes 3 --clients 50
+
+.PHONY: torture-check
+torture-check: build torture-tools ## the same in short
+	@cargo build --workspace --bin torture --profile $(PROFILE)
+	$(TORTURE) kill --rounds 10
+	$(TORTURE) power --rounds 10
+	$(TORTURE) faults
+	$(TORTURE) full
+	$(TORTURE) chaos --minutes 0.5 --clients 50
+
+# Quiet where all is there.
+.PHONY: torture-tools
+torture-tools:
+	@missing=; for command in $(TORTURE_COMMANDS); do command -v "$$command" >/dev/null || missing="$$missing $$command"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $(TORTURE_PACKAGES), for:$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $(TORTURE_PACKAGES) >/dev/null; \
+	fi
 
 # Over the whole workspace, so that the dependencies have the features, and so the build, that `make test` gives them.
 .PHONY: build

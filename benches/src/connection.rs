@@ -29,6 +29,7 @@ pub struct Target {
     /// Its address, on this machine.
     pub address: SocketAddr,
     config: Arc<ClientConfig>,
+    receive_bytes: Option<u32>,
 }
 
 impl Target {
@@ -48,7 +49,13 @@ impl Target {
         if !resume {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { address, config: Arc::new(config) })
+        Ok(Self { address, config: Arc::new(config), receive_bytes: None })
+    }
+
+    /// Has the system take only about so many bytes before they are read, so that who reads slowly is felt soon.
+    #[must_use]
+    pub fn with_receive_bytes(self, bytes: u32) -> Self {
+        Self { receive_bytes: Some(bytes), ..self }
     }
 
     /// Connects and waits for the welcome. `number` spreads many connections over source addresses.
@@ -85,6 +92,9 @@ impl Target {
     /// Connects TCP alone.
     pub async fn tcp(&self, source: Ipv4Addr) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.receive_bytes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
         socket.connect(self.address).await
     }

@@ -4,7 +4,9 @@
 //! order, fails. The figures are of the broker's process alone, from `/proc`, so they do not depend on what the load
 //! costs.
 //!
-//! Start with the program `load`. `attack` attacks a broker of its own instead, and tells what that costs others.
+//! Start with the program `load`. `attack` attacks a broker of its own instead, and tells what that costs others; `torture`
+//! kills one, takes its power and its disk away, and tells whether its streams lost anything ([`torture`]).
 
 pub mod connection;
 pub mod process;
+pub mod torture;

@@ -7,7 +7,7 @@ mod report;
 use std::{collections::VecDeque, process::ExitCode};
 
 use carillon_client::{Ack, Bytes, Client, PendingAck, PublishError};
-use carillon_wire::TopicBuf;
+use carillon_wire::{Id, MAX_MESSAGE_ID_BYTES, TopicBuf};
 use tokio::sync::mpsc;
 
 use self::{
@@ -24,14 +24,17 @@ use super::{
 /// So many publications may wait for their acknowledgement.
 const MAX_IN_FLIGHT: usize = 1024;
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
 Exit status: 0 when the broker accepted everything, 1 when there was no connection, or it was lost and what became of a \
 message is not known, 2 when the command line or a file that it names is wrong, 3 when the broker refused messages, \
-124 when --timeout was over.";
+124 when --timeout was over.
+
+JSON: for each message that was accepted, in their order, an object with \"stream\", \"sequence\", \"epoch\" and \"duplicate\": \
+whether the stream had this message id before, and where. {\"stream\":null} where no stream keeps the topic.";
 
 /// What `carillon pub` can be told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// Where to publish
     #[arg(value_parser = topic)]
@@ -47,10 +50,10 @@ pub struct Args {
     headers: Vec<(String, String)>,
     /// Names the message, so that its stream keeps it once: it is sent again when the connection is lost before the broker
     /// answered, and you can do so too
-    #[arg(long, value_name = "ID", conflicts_with = "lines")]
+    #[arg(long, value_name = "ID", value_parser = message_id, conflicts_with = "lines")]
     message_id: Option<String>,
     /// Publish only if this is the sequence of the newest message that is kept of the topic; 0: only if there is none
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "lines")]
+    #[arg(long, value_name = "SEQUENCE", value_parser = sequence, conflicts_with = "lines")]
     expected_sequence: Option<u64>,
     /// With --lines: stop when the connection is lost
     #[arg(long, requires = "lines")]
@@ -70,6 +73,18 @@ fn header(pair: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a header is written KEY=VALUE".to_owned()),
     }
+}
+
+fn message_id(id: &str) -> Result<String, String> {
+    match id.len() {
+        1..=MAX_MESSAGE_ID_BYTES => Ok(id.to_owned()),
+        bytes => Err(format!("a message id has 1 to {MAX_MESSAGE_ID_BYTES} bytes, and this one {bytes}")),
+    }
+}
+
+fn sequence(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number <= Id::MAX.get());
+    number.ok_or_else(|| format!("a sequence is an integer from 0 to {}", Id::MAX.get()))
 }
 
 /// Runs `carillon pub`.
@@ -187,5 +202,16 @@ mod tests {
         assert_eq!(header("a="), Ok(("a".to_owned(), String::new())));
         assert!(header("a").is_err());
         assert!(header("=b").is_err());
+    }
+
+    #[test]
+    fn message_ids_and_sequences_are_those_that_a_stream_takes() {
+        let longest = "i".repeat(MAX_MESSAGE_ID_BYTES);
+        assert_eq!(message_id(&longest), Ok(longest.clone()));
+        assert!(message_id("").is_err() && message_id(&(longest + "i")).is_err());
+        assert_eq!((sequence("0"), sequence("9007199254740991")), (Ok(0), Ok(Id::MAX.get())));
+        for wrong in ["", "-1", "x", "9007199254740992", "18446744073709551616"] {
+            assert!(sequence(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -16,17 +16,27 @@ use super::{
     fail,
 };
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
 Exit status: 0 after --count messages, or when nobody reads the output any more, 1 when there was no connection, it was lost \
 for good, or the broker refused a pattern, 2 when the command line or a file that it names is wrong, 124 when --timeout was \
 over.
 
-Missing messages, and how a subscription with --from or --last came back, are told on standard error, or with --json as objects \
-with the key \"gap\", \"epoch_changed\", \"resumed\", \"caught_up\" or \"reconnected\" among the messages.";
+Missing messages, and how a subscription with --from or --last came back, are told on standard error, or with --json among \
+the messages.
+
+JSON: a message is an object with \"topic\", \"payload\" (\"payload_base64\" where it is not UTF-8), \"time\" and \"headers\"; one \
+that a stream keeps has \"stream\", \"sequence\" and \"epoch\" too, without --from or --last not always the last of them. What \
+happens beside messages is an object with one key:
+  gap            messages are lost: \"pattern\", \"reason\", \"count\"; of a stream \"stream\", \"first\" and \"last\" too
+  epoch_changed  other numbers count: \"stream\", \"epoch\", \"reason\"; messages go on with sequence \"from\"
+  resumed        back at a position: \"outcome\", \"stream\", \"epoch\", \"sequence\", and \"reconnected\" or null
+  caught_up      everything is there up to now: \"stream\", \"epoch\", \"sequence\"
+  reconnected    messages may be missing: \"downtime_ms\", \"cause\"
+To go on later, use --from with epoch and sequence of the last message that was done with.";
 
 /// What `carillon sub` can be told.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// Topics to subscribe to; `*` stands for one token, `>` at the end for one or more. A message that matches several is printed
     /// once
@@ -43,7 +53,7 @@ pub struct Args {
     /// Leave after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print each message as a JSON object on a line of its own
+    /// Print each message as a JSON object on a line of its own; see below
     #[arg(long, conflicts_with = "raw")]
     json: bool,
     /// Print each payload as it is, and a newline

@@ -110,7 +110,8 @@ impl Connection {
             Due::Ask(number) => {
                 BrokerMessage::Heartbeat(number).encode(&mut self.writer.replies.now);
                 self.shard.metrics.heartbeats_sent.inc();
-                self.shard.hub.borrow_mut().tell_positions(self.session.key());
+                let replies = &mut self.writer.replies.now;
+                self.shard.hub.borrow_mut().tell_positions(self.session.key(), replies);
             }
             Due::TimedOut => {
                 let reason = "the last heartbeat was not answered before the next was due";

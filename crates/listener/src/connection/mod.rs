@@ -5,6 +5,7 @@ mod deadlines;
 mod proxy;
 mod reader;
 mod task;
+mod upkeep;
 mod writer;
 
 use std::{

@@ -10,7 +10,6 @@ use std::{
 use carillon_metrics::{CloseReason, DropReason, Label, Phase};
 use carillon_router::ConnectionKey;
 use carillon_wire::{BrokerMessage, CloseCode, broker_message::Closing as ClosingMessage};
-use rand::Rng;
 use tokio::{
     io::{AsyncBufRead, AsyncWrite},
     time::{Duration, Instant, Sleep, sleep_until, timeout},
@@ -37,8 +36,6 @@ const INPUT_BYTES_FOR_EACH_ROUND: usize = 256 << 10;
 const LEAST_INPUT_BYTES_FOR_A_TURN: usize = 4 << 10;
 /// For the client to answer a close that was written, before its socket is closed on it.
 const LINGER: Duration = Duration::from_secs(2);
-/// When to come back after the broker was short of memory; each client gets its own time out of the range.
-const OVERLOADED: std::ops::Range<Duration> = Duration::from_secs(5)..Duration::from_secs(10);
 /// For what a connection published before its end to find room at the other shards, so that clients who connect,
 /// publish and go again and again cannot fill the memory with it.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
@@ -50,11 +47,11 @@ pub(super) struct Connection {
     pub(super) writer: Writer,
     pub(super) session: Session,
     pub(super) shard: Rc<Shard>,
-    key: ConnectionKey,
+    pub(super) key: ConnectionKey,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) connect_due: Instant,
     /// How often the rules had been replaced when the client was last looked at.
-    rules_seen: u64,
+    pub(super) rules_seen: u64,
     /// Publications on their way into the queues of other shards that were full.
     handing_over: Option<HandOver>,
     /// The last turn was over before all was done that lay in the socket.
@@ -339,83 +336,11 @@ impl Connection {
         }
     }
 
-    /// Asks again whether the client may stay, and with what permissions, when the rules were replaced.
-    fn look_again(&mut self) {
-        let times = self.shard.rules_replaced();
-        if self.rules_seen == times {
-            return;
-        }
-        self.rules_seen = times;
-        let shard = Rc::clone(&self.shard);
-        let moment = shard.clock.read();
-        let Some(membership) = self.session.membership() else { return };
-        match membership.look_again(&shard.gate, moment) {
-            Ok(()) => {
-                let mut hub = shard.hub.borrow_mut();
-                let (settings, metrics, gate) = (&shard.settings, &shard.metrics, &shard.gate);
-                let replies = &mut self.writer.replies;
-                let ledger = &shard.ledger;
-                Turn { hub: &mut hub, settings, metrics, replies, gate, ledger, moment }
-                    .end_forbidden_subscriptions(self.key, membership);
-            }
-            Err(refused) => self.begin_close(&Ending::new(CloseCode::Unauthenticated, refused.to_string())),
-        }
-    }
-
-    /// Takes what the keeper of the streams has answered.
-    fn read_mail(&mut self) {
-        let Some(mail) = self.shard.take_mail(self.key) else { return };
-        let replies = &mut self.writer.replies;
-        replies.now.extend_from_slice(&mail.messages);
-        replies.awaited = replies.awaited.saturating_sub(mail.answered);
-        if let Some(membership) = self.session.membership() {
-            for _ in 0..mail.ended_subscriptions {
-                membership.accounts.leave_subscription();
-            }
-        }
-    }
-
-    /// What it holds beside its outbox, in bytes.
-    fn buffered_bytes(&self) -> usize {
-        self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.writer.unsent_bytes()
-    }
-
-    /// Lets go of what it holds where the broker holds too much, and this connection more than it may keep.
-    fn give_way(&mut self) {
-        let may_keep_bytes = self.shard.may_keep_bytes();
-        if self.writer.unsent_bytes() > may_keep_bytes {
-            tracing::debug!(
-                connection = self.session.name(),
-                "memory is short, and the socket does not take what waits"
-            );
-            // Nothing can be said in the middle of a frame.
-            self.end(CloseReason::Overloaded, DropReason::Disconnected);
-        } else if self.buffered_bytes() > may_keep_bytes && matches!(self.state, State::Open) {
-            self.reader = Reader::new(self.shard.settings.limits.max_message_bytes, &[]);
-            self.writer.replies = Replies::default();
-            let reason = "the broker is short of memory, and holds more for you than your share; read replies, and come \
-                          back later";
-            let mut ending = Ending::new(CloseCode::Overloaded, reason);
-            ending.retry_after = Some(rand::rng().random_range(OVERLOADED));
-            self.begin_close(&ending);
-        }
-    }
-
     /// Counts it among the shard's busy connections, or not.
     fn set_busy(&mut self, is_busy: bool) {
         let busy = &self.shard.busy;
         busy.set(busy.get() + usize::from(is_busy) - usize::from(self.is_busy));
         self.is_busy = is_busy;
-    }
-
-    fn begin_drain(&mut self) {
-        if matches!(self.state, State::Open)
-            && let Some(retry_after) = self.shard.draining()
-        {
-            let mut ending = Ending::new(CloseCode::Draining, "the broker is being stopped; come back later");
-            ending.retry_after = Some(retry_after);
-            self.begin_close(&ending);
-        }
     }
 }
 
@@ -434,10 +359,7 @@ impl Future for Connection {
         this.shard.register(this.key, cx.waker());
         let busy = this.shard.busy.get();
         this.shard.hub.borrow_mut().begin_turn(busy);
-        this.read_mail();
-        this.begin_drain();
-        this.look_again();
-        this.give_way();
+        this.begin_turn();
         let share = INPUT_BYTES_FOR_EACH_ROUND / busy.max(1);
         let mut left = share.clamp(LEAST_INPUT_BYTES_FOR_A_TURN, INPUT_BYTES_FOR_EACH_TURN);
         loop {

@@ -57,10 +57,10 @@ impl Hub {
         })
     }
 
-    /// Tells those who can resume where.
-    pub(crate) fn tell_positions(&mut self, key: ConnectionKey) {
+    /// Tells those who can resume where. It is to leave before anything that waits for the connection.
+    pub(crate) fn tell_positions(&mut self, key: ConnectionKey, out: &mut Vec<u8>) {
         if let Some(streams) = &mut self.streams {
-            streams.tell_positions(&mut self.router, key);
+            streams.tell_positions(&self.router, key, out);
         }
     }
 

@@ -213,14 +213,15 @@ impl Streams {
         was_starting
     }
 
-    /// With a heartbeat, those who can resume are told where.
-    pub(crate) fn tell_positions(&mut self, router: &mut Router, key: ConnectionKey) {
-        let Some(readers) = self.readers.get_mut(&key) else { return };
-        let Readers { behind, resumable, .. } = readers;
-        let mut catching_up: HashMap<Id, _> = HashMap::new();
-        for reader in behind.iter() {
-            catching_up.insert(reader.subscription, reader.cursor().map(Cursor::position));
+    /// With a heartbeat, those who can resume are told where. What is appended is to leave before anything that waits for
+    /// the connection: it is complete as far as what has left already. While a page waits, nothing is told.
+    pub(crate) fn tell_positions(&mut self, router: &Router, key: ConnectionKey, out: &mut Vec<u8>) {
+        let Some(Readers { behind, resumable, .. }) = self.readers.get_mut(&key) else { return };
+        if router.waiting(key).is_none_or(|waiting| waiting.asides > 0) {
+            return;
         }
+        let mut catching_up: HashMap<Id, _> =
+            behind.iter().map(|reader| (reader.subscription, reader.cursor().map(Cursor::position))).collect();
         for (subscription, resumable) in resumable {
             let Some(known) = self.known.get(resumable.stream as usize) else { continue };
             let position = match catching_up.remove(subscription) {
@@ -228,15 +229,13 @@ impl Streams {
                 Some(None) => continue,
                 None => {
                     let at = known.position();
-                    // What waits may still be dropped, and would then be read again.
                     let waiting = router.first_waiting(key, resumable.stream).map(|first| first.saturating_sub(1));
                     Position { sequence: waiting.unwrap_or(at.sequence), ..at }
                 }
             };
             if position.sequence != resumable.told {
                 resumable.told = position.sequence;
-                let place = Place { key, subscription: *subscription, stream: known.name.as_str() };
-                place.tell_position(router, &position);
+                Place { key, subscription: *subscription, stream: known.name.as_str() }.put_position(&position, out);
             }
         }
     }

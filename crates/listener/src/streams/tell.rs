@@ -33,10 +33,10 @@ impl Place<'_> {
     }
 
     /// It is complete up to here.
-    pub(super) fn tell_position(self, router: &mut Router, at: &Position) {
+    pub(super) fn put_position(self, at: &Position, out: &mut Vec<u8>) {
         let (epoch, sequence) = (at.epoch.as_str(), at.sequence);
         let position = wire::Position { subscription: self.subscription, stream: self.stream, epoch, sequence };
-        self.tell(router, &BrokerMessage::Position(position));
+        BrokerMessage::Position(position).encode(out);
     }
 
     /// Another epoch counts from here on.

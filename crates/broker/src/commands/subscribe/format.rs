@@ -85,11 +85,9 @@ impl Format {
             Event::Gap(gap) => gap_words(gap),
             Event::EpochChanged(change) => {
                 let EpochChanged { stream, epoch, reason, from, .. } = change;
-                let words =
-                    format!("the stream {stream} has another epoch, {epoch}, from sequence {from} on: {reason}");
                 let json =
                     json!({ "stream": &**stream, "epoch": &**epoch, "reason": reason.to_string(), "from": from });
-                (json!({ "epoch_changed": json }), Some(words))
+                (json!({ "epoch_changed": json }), Some(change.to_string()))
             }
             Event::CaughtUp(live) => {
                 let (epoch, sequence) = (live.position.epoch(), live.position.sequence());

@@ -75,10 +75,12 @@ impl Connection {
             }
             BrokerMessage::Live(live) => self.on_way(live.subscription, live.stream, |way, of| {
                 assert!(way.is_catching_up, "live twice: {of:?}");
+                assert!(way.complete_through.is_none_or(|complete| live.sequence >= complete), "{live:?}: {way:?}");
                 way.pass(truth, of, live.stream, live.sequence, Some(live.epoch));
                 (way.is_catching_up, way.leaves_out) = (false, false);
             }),
             BrokerMessage::Position(told) => self.on_way(told.subscription, told.stream, |way, of| {
+                assert!(way.complete_through.is_none_or(|complete| told.sequence >= complete), "{told:?}: {way:?}");
                 way.pass(truth, of, told.stream, told.sequence, Some(told.epoch));
             }),
             BrokerMessage::EpochChanged(change) => self.hear_epoch(&change, truth),

@@ -108,10 +108,7 @@ impl World {
                 self.truth.removed.insert(STREAMS[stream].to_owned());
                 self.keeper.remove(&StreamName::new(STREAMS[stream]).unwrap()).unwrap();
             }
-            Step::Heartbeat { connection } => {
-                self.hub.tell_positions(self.connections[connection].key.unwrap());
-                self.after();
-            }
+            Step::Heartbeat { connection } => self.heartbeat(connection),
             Step::Reconnect { connection } => self.reconnect(connection),
         }
     }

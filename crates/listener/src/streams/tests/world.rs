@@ -297,6 +297,14 @@ impl World {
         true
     }
 
+    pub(super) fn heartbeat(&mut self, at: usize) {
+        let mut told = Vec::new();
+        self.hub.tell_positions(self.connections[at].key.unwrap(), &mut told);
+        if !told.is_empty() {
+            self.hear(at, &told);
+        }
+    }
+
     fn hear(&mut self, at: usize, bytes: &[u8]) {
         self.connections[at].hear(bytes, &self.truth);
     }
