@@ -1,17 +1,25 @@
-//! Measures a store in a directory: appending, opening, replaying, the last of one topic.
+//! Measures a store in a directory: appending, opening, replaying, the last of one topic; then a keeper of one stream
+//! beside it: publishing into it, and catching up page by page, as a subscription does.
 //!
 //! `cargo run --release -p carillon-streams --example store -- DIRECTORY [MESSAGES [STREAMS]]`
+//!
+//! Times stand with how much of them the measuring thread was on a processor: on a busy machine that says more.
 
 use std::error::Error;
 use std::hint::black_box;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use carillon_streams::keeper::{self, Event, Found, Keeper, Shards, SubmissionHead, Submissions, What};
 use carillon_streams::store::{Directory, IdWindow, Log, Options, Record};
-use carillon_streams::stream::{PageLimits, Retention};
-use carillon_wire::Pattern;
+use carillon_streams::stream::{
+    DedupWindow, Definition, Durability, MAX_SEQUENCE, PageLimits, Read, Retention, Select, StreamName,
+};
+use carillon_wire::broker_message::{Delivery, InStream};
+use carillon_wire::{Headers, Pattern, PatternBuf, Topic};
 
 const TOPICS: u64 = 10_000;
 const GROUP: u64 = 1_000;
@@ -26,24 +34,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut log, _) = open(Path::new(&directory))?;
     append(&mut log, messages, streams)?;
     drop(log);
-    let (mut log, open_time) = open(Path::new(&directory))?;
-    println!("open with {messages} messages: {open_time:?}");
-    after_a_start(&mut log, messages);
+    let (mut log, (time, on_processor)) = open(Path::new(&directory))?;
+    println!("open with {messages} messages: {time:?} ({on_processor:?} on a processor)");
     replay(&log, messages.min(1_000_000));
     one_topic(&log, messages)?;
     patterns(&log, messages)?;
-    println!("peak memory: {}", peak_memory());
+    after_a_start(&mut log, messages);
+    replay(&log, messages.min(1_000_000));
+    drop(log);
+    println!("peak memory of the store: {}", peak_memory());
+    through_a_keeper(&Path::new(&directory).join("keeper"), messages.min(1_000_000))?;
+    println!("peak memory with the keeper and its cache: {}", peak_memory());
     Ok(())
 }
 
-fn open(directory: &Path) -> Result<(Log, Duration), Box<dyn Error>> {
-    let start = Instant::now();
+fn open(directory: &Path) -> Result<(Log, (Duration, Duration)), Box<dyn Error>> {
+    let watch = Watch::start();
     let (log, recovered) = Log::open(Arc::new(Directory::open(directory)?), Options::default())?;
-    let time = start.elapsed();
+    let (time, on_processor) = watch.read();
     if !recovered.damage.is_empty() {
         println!("damage: {:?}", recovered.damage);
     }
-    Ok((log, time))
+    Ok((log, (time, on_processor)))
 }
 
 fn append(log: &mut Log, messages: u64, streams: u32) -> Result<(), Box<dyn Error>> {
@@ -54,7 +66,7 @@ fn append(log: &mut Log, messages: u64, streams: u32) -> Result<(), Box<dyn Erro
     let mut last_sequences: Vec<u64> = (1..=streams).map(last).collect();
     let mut places = (0..last_sequences.len()).cycle();
     let mut commits = Vec::new();
-    let start = Instant::now();
+    let watch = Watch::start();
     for message in 1..=messages {
         let place = places.next().ok_or("no stream")?;
         let last = last_sequences.get_mut(place).ok_or("no stream")?;
@@ -72,12 +84,13 @@ fn append(log: &mut Log, messages: u64, streams: u32) -> Result<(), Box<dyn Erro
         }
     }
     log.commit()?;
-    let time = start.elapsed();
+    let (time, on_processor) = watch.read();
     commits.sort_unstable();
     let slowest = commits.get(commits.len() * 99 / 100).copied().unwrap_or_default();
     let syncing: Duration = commits.iter().sum();
     println!(
-        "append: {:.0} messages/s in groups of {GROUP}; commits take {:.0} % of it, their p99 {slowest:?}",
+        "append: {:.0} messages/s in groups of {GROUP} ({on_processor:?} on a processor); commits take {:.0} % of it, \
+         their p99 {slowest:?}",
         rate(messages, time),
         100.0 * syncing.as_secs_f64() / time.as_secs_f64()
     );
@@ -86,16 +99,18 @@ fn append(log: &mut Log, messages: u64, streams: u32) -> Result<(), Box<dyn Erro
 
 fn replay(log: &Log, messages: u64) {
     let reader = log.reader();
-    let (mut from, mut read, start) = (1, 0, Instant::now());
-    while read < messages {
-        let page = black_box(reader.read(1, from, u64::MAX, &PAGE));
-        if page.is_empty() {
-            break;
+    let (mut from, mut read) = (1, 0);
+    timed("replay, in pages of 256 KiB", || {
+        while read < messages {
+            let page = black_box(reader.read(1, from, u64::MAX, &PAGE));
+            if page.is_empty() {
+                break;
+            }
+            read += page.len() as u64;
+            from = page.next_sequence();
         }
-        read += page.len() as u64;
-        from = page.next_sequence();
-    }
-    println!("replay: {read} messages in {:?}", start.elapsed());
+        read
+    });
 }
 
 /// What has to be known before publications are taken.
@@ -134,10 +149,126 @@ fn patterns(log: &Log, messages: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Publishes into one stream, reads all of it page by page, and the last values in the same way.
+fn through_a_keeper(directory: &Path, messages: u64) -> Result<(), Box<dyn Error>> {
+    let definition = Definition {
+        name: StreamName::new("sensors")?,
+        patterns: vec![PatternBuf::new("sensors.>")?],
+        durability: Durability::Disk,
+        retention: Retention::default(),
+        dedup: DedupWindow { time_us: 120_000_000, ids: 100_000 },
+        max_topics: 100_000,
+    };
+    let options = keeper::Options {
+        directory: Some(directory.to_owned()),
+        page_bytes: 128 << 10,
+        page_messages: 4_096,
+        ..keeper::Options::default()
+    };
+    let answers = Arc::new(Answers::default());
+    let shards = Arc::clone(&answers);
+    let keeper = Keeper::open(vec![definition], options, Arc::new(()))?.start(shards)?;
+    let watch = Watch::start();
+    publish(&keeper, messages)?;
+    while answers.count.load(Ordering::Acquire) < messages {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    let (time, _) = watch.read();
+    println!("publish to a keeper: {:.0} messages/s in submissions of {GROUP}", rate(messages, time));
+    for (what, pattern) in [("all", "sensors.>"), ("one topic in 10,000", "sensors.room4711.>")] {
+        let pattern = PatternBuf::new(pattern)?;
+        timed(&format!("catch up with {what}, in pages of 128 KiB"), || catch_up(&keeper, &pattern, Select::All));
+    }
+    let select = Select::LastByTopic { as_of: messages };
+    let all = PatternBuf::new("sensors.>")?;
+    timed("catch up with the last of each topic", || catch_up(&keeper, &all, select));
+    keeper.stop();
+    Ok(())
+}
+
+fn publish(keeper: &Keeper, messages: u64) -> Result<(), Box<dyn Error>> {
+    for begin in (0..messages).step_by(usize::try_from(GROUP)?) {
+        let mut submissions = Submissions::new(0, 0);
+        for message in begin..messages.min(begin + GROUP) {
+            let topic = format!("sensors.room{}.temperature", message.wrapping_mul(7919) % TOPICS);
+            let delivery = Delivery {
+                topic: Topic::new(&topic)?,
+                payload: &[b'x'; 128],
+                time_us: 0,
+                headers: Headers::EMPTY,
+                in_stream: Some(InStream { stream: "sensors", sequence: 0 }),
+            };
+            let head =
+                SubmissionHead { stream: 0, request: None, topic: &topic, message_id: None, expected_last: None };
+            submissions.push(head, |out| delivery.encode_in_stream(out));
+        }
+        while let Err(refused) = keeper.try_submit(Durability::Disk, submissions) {
+            submissions = refused;
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    Ok(())
+}
+
+fn catch_up(keeper: &Keeper, pattern: &PatternBuf, select: Select) -> u64 {
+    let (mut after, mut count) = (0, 0);
+    let read = |after| What::Page(Read { after, through: MAX_SEQUENCE, select });
+    while let Ok(Found::Page(page)) = keeper.read_blocking(0, pattern, &read(after)) {
+        count += page.message_count();
+        if page.complete_through <= after {
+            break;
+        }
+        after = page.complete_through;
+    }
+    count
+}
+
+/// Counts how many publications were answered.
+#[derive(Default)]
+struct Answers {
+    count: AtomicU64,
+}
+
+impl Shards for Answers {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn tell(&self, _shard: usize, event: Event) {
+        if let Event::Committed(committed) = event {
+            let count: usize = committed.answers.iter().map(|answers| answers.answers.len()).sum();
+            self.count.fetch_add(count as u64, Ordering::Release);
+        }
+    }
+}
+
 fn timed<T: std::fmt::Display>(what: &str, work: impl FnOnce() -> T) {
-    let start = Instant::now();
+    let watch = Watch::start();
     let found = black_box(work());
-    println!("{what}: {:?}, found {found}", start.elapsed());
+    let (time, on_processor) = watch.read();
+    println!("{what}: {time:?} ({on_processor:?} on a processor), found {found}");
+}
+
+/// Time that passes, and how much of it this thread is on a processor.
+struct Watch {
+    start: Instant,
+    on_processor: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { start: Instant::now(), on_processor: time_on_processor() }
+    }
+
+    fn read(&self) -> (Duration, Duration) {
+        (self.start.elapsed(), time_on_processor().saturating_sub(self.on_processor))
+    }
+}
+
+/// 0 where the system does not tell.
+fn time_on_processor() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]

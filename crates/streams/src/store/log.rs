@@ -1,8 +1,10 @@
 //! Appending and committing.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 
 use super::compaction::Compaction;
 use super::disk::Disk;
@@ -86,7 +88,7 @@ struct Group {
     /// Where the first record is in `bytes`.
     records_at: usize,
     /// As they will be, with what is added alone as their totals.
-    streams: HashMap<u32, StreamState>,
+    streams: HashMap<u32, StreamState, RandomState>,
 }
 
 impl fmt::Debug for Log {
@@ -147,14 +149,15 @@ impl Log {
         if !record::fits(record) {
             return Err(AppendError::TooLong);
         }
-        let before = self.stream(record.stream);
+        let pending = self.group.streams.get(&record.stream).copied();
+        let before = pending.unwrap_or_else(|| self.committed_or_new(record.stream));
         let expected = before.last_sequence.saturating_add(1);
         if record.sequence != expected {
             return Err(AppendError::OutOfOrder { stream: record.stream, expected, found: record.sequence });
         }
         self.put(Kind::Message, record)?;
         let added = Totals { messages: 1, bytes: record::len(record) as u64 };
-        let pending = self.group.streams.get(&record.stream).map_or(Totals::default(), |pending| pending.totals);
+        let pending = pending.map_or(Totals::default(), |pending| pending.totals);
         let after = StreamState {
             last_sequence: record.sequence,
             last_time_us: record.time_us,
@@ -249,11 +252,9 @@ impl Log {
         }
     }
 
-    /// As it is with what was appended.
-    fn stream(&self, stream: u32) -> StreamState {
+    fn committed_or_new(&self, stream: u32) -> StreamState {
         let new = StreamState { first_sequence: 1, last_sequence: 0, last_time_us: 0, totals: Totals::default() };
-        let appended = self.group.streams.get(&stream).copied();
-        appended.or_else(|| read_lock(&self.shared.state).streams.get(&stream).copied()).unwrap_or(new)
+        read_lock(&self.shared.state).streams.get(&stream).copied().unwrap_or(new)
     }
 
     /// Sees to it that there is a segment for the group, with room.

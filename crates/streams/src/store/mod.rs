@@ -35,6 +35,7 @@ mod error;
 pub mod faulty;
 mod header;
 mod index;
+mod last;
 mod ledger;
 mod log;
 mod manifest;

@@ -65,6 +65,12 @@ impl Page {
         &self.deliveries
     }
 
+    /// As [`deliveries`](Self::deliveries), for whoever keeps them.
+    pub fn into_deliveries(mut self) -> Vec<u8> {
+        self.deliveries.shrink_to_fit();
+        self.deliveries
+    }
+
     /// Where the page begins: what was asked for, or the first sequence that retention has left.
     pub fn first_sequence(&self) -> u64 {
         self.first_sequence
@@ -79,6 +85,12 @@ impl Page {
     /// The ranges that could not be read, in order, all in the stretch that the page passed.
     pub fn damaged(&self) -> &[RangeInclusive<u64>] {
         &self.damaged
+    }
+
+    /// Makes room for messages of which so many bytes were read.
+    pub(super) fn reserve(&mut self, messages: usize, bytes: usize) {
+        self.deliveries.reserve(bytes);
+        self.entries.reserve(messages);
     }
 
     pub(super) fn push(&mut self, sequence: u64, time_us: u64, topic: &str, delivery: &[u8]) {

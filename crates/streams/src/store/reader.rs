@@ -114,12 +114,11 @@ impl Reader {
     ) -> Page {
         let from = after.saturating_add(1);
         let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from) };
-        let places = Backwards { stream, snapshot: &snapshot, through: as_of }.last_by_topic(pattern, after);
-        let walk = Walk::new(stream, &snapshot, (from, as_of), limits);
-        walk.run(|walk, segment, _| {
-            let places = places.get(&segment.id()).map_or(&[][..], Vec::as_slice);
-            walk.read_places(segment, places, Some(pattern))
-        })
+        let through = as_of.min(snapshot.stream.last_sequence);
+        let search = Backwards { stream, snapshot: &snapshot, through };
+        let places = self.shared.last_values.find(&search, pattern, after, limits.messages);
+        let walk = Walk::new(stream, &snapshot, (from, places.through), limits);
+        walk.run(|walk, segment, _| walk.read_places(segment, places.in_segment(segment.id()), Some(pattern)))
     }
 
     /// The sequences of the newest `n` messages of a topic, or of all if there are fewer, ascending.

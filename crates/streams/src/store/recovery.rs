@@ -20,6 +20,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::header::{self, BadHeader, Header, SegmentId};
 use super::index::{FileIndex, Index};
+use super::last::LastValues;
 use super::ledger::Ledger;
 use super::log::Active;
 use super::manifest::{self, Manifest};
@@ -86,6 +87,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
     let shared = Shared {
         state: RwLock::new(State { segments: Arc::new(segments), streams: streams.states(), replaced: HashMap::new() }),
         selections: Selections::default(),
+        last_values: LastValues::default(),
     };
     Ok(Opened { shared, next_number, active, unreadable, ledger, recovered: streams.recovered(cut, damage) })
 }

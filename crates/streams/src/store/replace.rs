@@ -3,19 +3,24 @@
 //! Only memory knows of them, so it is to be said again after a start. They are not read any more, count no more, and
 //! compaction drops them.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 use super::index::{Index, IndexDamaged, Place, TopicSummary};
 use super::ledger::plus;
 use super::log::Log;
-use super::segment::{read_lock, write_lock};
+use super::segment::{Segment, read_lock, write_lock};
 use super::shared::Floor;
 use crate::stream::Totals;
 
 /// So few topics are looked up one by one in a segment; for more its whole table of topics is read.
 const FEW_TOPICS: usize = if cfg!(test) { 2 } else { 16 };
+
+/// By topic.
+type Searches = HashMap<Box<str>, Search, RandomState>;
 
 impl Log {
     /// Says that messages of a topic before a sequence were replaced by newer ones; never what is newer than the last
@@ -26,7 +31,7 @@ impl Log {
         let first = first_sequence.min(state.last_sequence);
         if before.is_none_or(|before| before.first < first) {
             let search = Search { first: Some(first), ..Search::new(u64::MAX, before, state.first_sequence) };
-            self.search(stream, HashMap::from([(topic.into(), search)]), None);
+            self.search(stream, std::iter::once((topic.into(), search)).collect(), None);
         }
     }
 
@@ -43,7 +48,7 @@ impl Log {
     /// As [`replace_beyond`](Self::replace_beyond), for every topic of the stream: to be said after a start, and when
     /// `max` becomes smaller. Reads the tables of topics of all segments.
     pub fn replace_all_beyond(&mut self, stream: u32, max: NonZeroU32) {
-        self.search(stream, HashMap::new(), Some(u64::from(max.get())));
+        self.search(stream, Searches::default(), Some(u64::from(max.get())));
         let mut state = write_lock(&self.shared.state);
         let last_sequence = state.streams.get(&stream).map_or(0, |state| state.last_sequence);
         let topics = Arc::clone(state.replaced.entry(stream).or_default());
@@ -61,7 +66,7 @@ impl Log {
     }
 
     /// Goes through the segments from the last one on. `max_of_all`: every topic that is met is searched.
-    fn search(&mut self, stream: u32, mut searches: HashMap<Box<str>, Search>, max_of_all: Option<u64>) {
+    fn search(&mut self, stream: u32, mut searches: Searches, max_of_all: Option<u64>) {
         let Some(state) = self.committed(stream) else { return };
         let mut done = Vec::new();
         let mut taken = Vec::new();
@@ -76,18 +81,23 @@ impl Log {
             let searched = if max_of_all.is_none() { Some(&searches) } else { None };
             let topics = held.segment.look_up(|index| topics_in(index, stream, searched));
             let mut replaced = Totals::default();
+            let mut unclear = HashSet::<Box<str>, RandomState>::default();
             for (topic, summary) in topics.unwrap_or_default() {
-                let places = || held.segment.topic_places(stream, &topic);
-                let gone = if let Some(search) = searches.get_mut(&topic) {
-                    search.visit(&summary, places)
-                } else {
-                    let before = self.floor(stream, &topic);
-                    let mut search = Search::new(max_of_all.unwrap_or(u64::MAX), before, state.first_sequence);
-                    let gone = search.visit(&summary, places);
-                    searches.insert(topic, search);
-                    gone
+                let begun =
+                    || Search::new(max_of_all.unwrap_or(u64::MAX), self.floor(stream, &topic), state.first_sequence);
+                let visited = match searches.get_mut(&topic) {
+                    Some(search) => search.visit(&summary),
+                    None => searches.entry(topic.clone()).or_insert_with(begun).visit(&summary),
                 };
-                replaced = plus(replaced, gone);
+                match visited {
+                    Some(gone) => replaced = plus(replaced, gone),
+                    None => drop(unclear.insert(topic)),
+                }
+            }
+            for (topic, places) in places_of(&held.segment, stream, unclear) {
+                if let Some(search) = searches.get_mut(&topic) {
+                    replaced = plus(replaced, search.visit_places(&places));
+                }
             }
             taken.push((held.segment.id(), replaced));
         }
@@ -119,7 +129,7 @@ impl Log {
 fn topics_in(
     index: &Index,
     stream: u32,
-    searched: Option<&HashMap<Box<str>, Search>>,
+    searched: Option<&Searches>,
 ) -> Result<Vec<(Box<str>, TopicSummary)>, IndexDamaged> {
     let mut found = Vec::new();
     if let Some(few) = searched.filter(|searched| searched.len() <= FEW_TOPICS) {
@@ -134,6 +144,24 @@ fn topics_in(
         }
     })?;
     Ok(found)
+}
+
+/// The places that a segment has of each of these topics.
+fn places_of(segment: &Segment, stream: u32, topics: HashSet<Box<str>, RandomState>) -> Vec<(Box<str>, Vec<Place>)> {
+    if topics.len() <= FEW_TOPICS {
+        let places = |topic: Box<str>| {
+            let places = segment.topic_places(stream, &topic);
+            (topic, places)
+        };
+        return topics.into_iter().map(places).collect();
+    }
+    let all = segment.look_up(|index| {
+        let mut all = Vec::with_capacity(topics.len());
+        let is_wanted = |topic: &str| topics.contains(topic);
+        index.each_topic_places_of(stream, "", is_wanted, |topic, places| all.push((topic.into(), places)))?;
+        Ok(all)
+    });
+    all.unwrap_or_default()
 }
 
 /// The search for a topic's first message that is not replaced, from the newest message on.
@@ -164,25 +192,29 @@ impl Search {
             || (self.first.is_none() && sequence <= self.through && self.new.saturating_add(self.kept) <= self.max)
     }
 
-    /// Takes in what the next segment has of the topic; what of it is replaced now.
-    fn visit(&mut self, summary: &TopicSummary, places: impl FnOnce() -> Vec<Place>) -> Totals {
+    /// Takes in what the next segment has of the topic; what of it is replaced now. `None`, and nothing is taken in, where
+    /// only the places tell: then [`visit_places`](Self::visit_places).
+    fn visit(&mut self, summary: &TopicSummary) -> Option<Totals> {
         let TopicSummary { count, bytes, first_sequence, last } = *summary;
         let is_kept_whole = first_sequence >= self.floor;
         match self.first {
-            _ if last.sequence < self.floor => return Totals::default(),
-            Some(first) if first_sequence >= first => return Totals::default(),
-            Some(first) if is_kept_whole && last.sequence < first => return Totals { messages: count, bytes },
+            _ if last.sequence < self.floor => Some(Totals::default()),
+            Some(first) if first_sequence >= first => Some(Totals::default()),
+            Some(first) if is_kept_whole && last.sequence < first => Some(Totals { messages: count, bytes }),
             None if is_kept_whole
                 && self.newer.saturating_add(count) <= self.max
                 && (first_sequence > self.through || last.sequence <= self.through) =>
             {
                 self.newer += count;
                 self.new += if first_sequence > self.through { count } else { 0 };
-                return Totals::default();
+                Some(Totals::default())
             }
-            _ => {}
+            _ => None,
         }
-        let places = places();
+    }
+
+    /// Takes in where the messages of the topic are in the next segment; what of them is replaced now.
+    fn visit_places(&mut self, places: &[Place]) -> Totals {
         let kept = places.get(places.partition_point(|place| place.sequence < self.floor)..).unwrap_or_default();
         let first = match self.first {
             Some(first) => first,

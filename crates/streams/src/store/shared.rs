@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use foldhash::quality::RandomState;
+
+use super::last::LastValues;
 use super::segment::{Segment, read_lock};
 use super::select::Selections;
 use crate::stream::Totals;
@@ -11,6 +14,7 @@ use crate::stream::Totals;
 pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     pub(super) selections: Selections,
+    pub(super) last_values: LastValues,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +31,7 @@ pub(super) type Replaced = Arc<RwLock<Floors>>;
 /// A stream's topics that are bounded.
 #[derive(Debug, Default)]
 pub(super) struct Floors {
-    pub(super) by_topic: HashMap<Box<str>, Floor>,
+    pub(super) by_topic: HashMap<Box<str>, Floor, RandomState>,
     /// Topics that are not among them had no message up to here, if that is known.
     pub(super) complete_through: Option<u64>,
     /// Whether any message was replaced.

@@ -1,5 +1,6 @@
 //! A read of one stream, on its way through the segments.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use carillon_wire::{Pattern, Topic};
@@ -7,8 +8,8 @@ use carillon_wire::{Pattern, Topic};
 use super::index::{Place, Summary};
 use super::page::Page;
 use super::record::{self, Kind, Read};
-use super::segment::Segment;
-use super::shared::Snapshot;
+use super::segment::{Segment, read_lock};
+use super::shared::{Floors, Replaced, Snapshot};
 use crate::stream::PageLimits;
 
 /// How much is read at once, and how many bytes of other streams are read along rather than reading twice.
@@ -26,11 +27,15 @@ pub(super) enum Full {
 pub(super) struct Walk<'a> {
     stream: u32,
     snapshot: &'a Snapshot,
+    /// `None` where nothing was replaced when the read began.
+    replaced: Option<&'a Replaced>,
     /// The last sequence that is wanted.
     through: u64,
     limits: &'a PageLimits,
     page: Page,
     looked_at: usize,
+    /// What was read last.
+    buffer: Vec<u8>,
 }
 
 impl<'a> Walk<'a> {
@@ -42,7 +47,8 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let page = Page::new(from.max(snapshot.stream.first_sequence));
         let through = through.min(snapshot.stream.last_sequence);
-        Self { stream, snapshot, through, limits, page, looked_at: 0 }
+        let replaced = snapshot.replaced.as_ref().filter(|_| snapshot.has_replaced());
+        Self { stream, snapshot, replaced, through, limits, page, looked_at: 0, buffer: Vec::new() }
     }
 
     /// Goes through the segments that have the stream, and names what no segment has.
@@ -109,20 +115,30 @@ impl<'a> Walk<'a> {
         let start = places.partition_point(|place| place.sequence < next);
         let end = places.partition_point(|place| place.sequence <= self.through);
         let mut places = places.get(start..end).unwrap_or_default();
-        let mut buffer = Vec::new();
-        while let Some(first) = places.first() {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut full = Full::No;
+        while full == Full::No && !places.is_empty() {
             let (span, rest) = places.split_at(self.span(places, pattern.is_none()));
             read_span(segment, span, &mut buffer);
-            for place in span {
-                let bytes = usize::try_from(place.offset - first.offset).ok().and_then(|start| buffer.get(start..));
-                let single = bytes.is_none_or(<[u8]>::is_empty).then(|| read_alone(segment, place)).flatten();
-                let bytes = single.as_deref().or(bytes).unwrap_or_default();
-                let read = record::read(bytes, segment.header.salt).ok();
-                if self.take(read.as_ref(), place.sequence, pattern) == Full::Yes {
-                    return Full::Yes;
-                }
-            }
+            full = self.take_span(segment, span, &buffer, pattern);
             places = rest;
+        }
+        self.buffer = buffer;
+        full
+    }
+
+    /// Takes the records of places that were read at once.
+    fn take_span(&mut self, segment: &Segment, span: &[Place], bytes: &[u8], pattern: Option<Pattern<'_>>) -> Full {
+        // Locked once for all of them.
+        let replaced = self.replaced.map(|replaced| read_lock(replaced));
+        if pattern.is_none() && replaced.is_none() {
+            self.page.reserve(span.len(), bytes.len());
+        }
+        for (place, record) in records(segment, span, bytes) {
+            let read = record::read(&record, segment.header.salt).ok();
+            if self.take(read.as_ref(), place.sequence, pattern, replaced.as_deref()) == Full::Yes {
+                return Full::Yes;
+            }
         }
         Full::No
     }
@@ -148,7 +164,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Puts a record into the page, or names its sequence as damaged.
-    fn take(&mut self, read: Option<&Read<'_>>, sequence: u64, pattern: Option<Pattern<'_>>) -> Full {
+    fn take(
+        &mut self,
+        read: Option<&Read<'_>>,
+        sequence: u64,
+        pattern: Option<Pattern<'_>>,
+        replaced: Option<&Floors>,
+    ) -> Full {
         // All before it is done with, also where that were other messages.
         self.page.pass(sequence);
         if self.looked_at >= self.limits.looked_at.max(1) {
@@ -159,7 +181,8 @@ impl<'a> Walk<'a> {
             read.kind == Kind::Message && read.record.stream == self.stream && read.record.sequence == sequence
         };
         if let Some(Read { record, .. }) = read.filter(is_it) {
-            if matches(pattern, record.topic) && !self.snapshot.is_replaced(record.topic, sequence) {
+            let is_replaced = |topic| replaced.is_some_and(|floors| sequence < floors.first(topic));
+            if matches(pattern, record.topic) && !is_replaced(record.topic) {
                 if self.is_full_for(record.delivery.len()) {
                     return Full::Yes;
                 }
@@ -196,6 +219,22 @@ fn read_span(segment: &Segment, span: &[Place], buffer: &mut Vec<u8>) {
     }
 }
 
+/// The places of a span, each with the bytes from there on: out of those that were read, or read alone where that failed.
+fn records<'a>(
+    segment: &'a Segment,
+    span: &'a [Place],
+    read: &'a [u8],
+) -> impl Iterator<Item = (&'a Place, Cow<'a, [u8]>)> {
+    let start = span.first().map_or(0, |first| first.offset);
+    span.iter().map(move |place| {
+        let bytes = usize::try_from(place.offset - start).ok().and_then(|start| read.get(start..));
+        match bytes.filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => (place, Cow::Borrowed(bytes)),
+            None => (place, Cow::Owned(read_alone(segment, place).unwrap_or_default())),
+        }
+    })
+}
+
 /// One record where the read of a whole span failed.
 fn read_alone(segment: &Segment, place: &Place) -> Option<Vec<u8>> {
     if place.end() > segment.file.len().ok()? {
@@ -213,12 +252,8 @@ pub(super) fn for_each_record(segment: &Segment, places: &[Place], mut visit: im
         next.offset >= before.offset && next.offset - before.end().min(next.offset) <= READ_ALONG_BYTES
     }) {
         read_span(segment, span, &mut buffer);
-        let start = span.first().map_or(0, |first| first.offset);
-        for place in span {
-            let bytes = usize::try_from(place.offset - start).ok().and_then(|start| buffer.get(start..));
-            let single = bytes.is_none_or(<[u8]>::is_empty).then(|| read_alone(segment, place)).flatten();
-            let bytes = single.as_deref().or(bytes).unwrap_or_default();
-            let read = record::read(bytes, segment.header.salt).ok();
+        for (place, record) in records(segment, span, &buffer) {
+            let read = record::read(&record, segment.header.salt).ok();
             visit(*place, read.as_ref().filter(|read| read.record.sequence == place.sequence));
         }
     }

@@ -1,8 +1,10 @@
 //! The index of a sealed segment: a summary for each stream in memory, all else read from its file when asked.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 
 use super::super::bytes::Bytes;
 use super::super::disk::DiskFile;
@@ -13,7 +15,8 @@ use super::{By, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_pl
 
 pub(in super::super) struct FileIndex {
     file: Arc<dyn DiskFile>,
-    streams: HashMap<u32, StreamIndex>,
+    len: u64,
+    streams: HashMap<u32, StreamIndex, RandomState>,
     blocks: Vec<Part>,
     ids: Part,
     log_len: u64,
@@ -43,8 +46,8 @@ impl FileIndex {
         if part.position.checked_add(u64::from(part.len)) != Some(footer_at) {
             return Err(IndexDamaged);
         }
-        let summary = read(&*file, &part)?;
-        read_summary(Bytes(&summary), file, header, log_len).ok_or(IndexDamaged)
+        let summary = read(&*file, len, &part)?;
+        read_summary(Bytes(&summary), (file, len), header, log_len).ok_or(IndexDamaged)
     }
 
     /// How long the log was when the index was made.
@@ -183,13 +186,13 @@ impl FileIndex {
     }
 
     fn read(&self, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
-        read(&*self.file, part)
+        read(&*self.file, self.len, part)
     }
 }
 
-fn read(file: &dyn DiskFile, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
+/// Reads a part of a file that has `len` bytes.
+fn read(file: &dyn DiskFile, len: u64, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
     // A length that damage made too large must not become an allocation.
-    let len = file.len().map_err(|_| IndexDamaged)?;
     if part.position.checked_add(u64::from(part.len)).is_none_or(|end| end > len) {
         return Err(IndexDamaged);
     }
@@ -204,7 +207,12 @@ fn read_footer(footer: &[u8]) -> Option<Part> {
     (fields.0 == MAGIC).then_some(part)
 }
 
-fn read_summary(mut fields: Bytes<'_>, file: Arc<dyn DiskFile>, header: Header, log_len: u64) -> Option<FileIndex> {
+fn read_summary(
+    mut fields: Bytes<'_>,
+    (file, len): (Arc<dyn DiskFile>, u64),
+    header: Header,
+    log_len: u64,
+) -> Option<FileIndex> {
     let version = fields.u32()?;
     let id = SegmentId { number: fields.u64()?, generation: fields.u32()? };
     let found = Header { id, salt: fields.u32()? };
@@ -217,7 +225,7 @@ fn read_summary(mut fields: Bytes<'_>, file: Arc<dyn DiskFile>, header: Header, 
         return None;
     }
     let ids = Part::described(&mut fields)?;
-    let mut streams = HashMap::new();
+    let mut streams = HashMap::default();
     for _ in 0..fields.varint()? {
         let index = read_stream(&mut fields)?;
         streams.insert(index.summary.stream, index);
@@ -226,7 +234,7 @@ fn read_summary(mut fields: Bytes<'_>, file: Arc<dyn DiskFile>, header: Header, 
     for _ in 0..fields.varint()? {
         blocks.push(Part::described(&mut fields)?);
     }
-    fields.is_empty().then_some(FileIndex { file, streams, blocks, ids, log_len: known_len })
+    fields.is_empty().then_some(FileIndex { file, len, streams, blocks, ids, log_len: known_len })
 }
 
 fn read_stream(fields: &mut Bytes<'_>) -> Option<StreamIndex> {

@@ -1,6 +1,8 @@
 //! The index of a segment while it grows.
 
-use std::collections::HashMap;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 
 use super::super::record::{Kind, Read};
 use super::ids::MemoryIds;
@@ -8,7 +10,7 @@ use super::{By, CHUNK_RECORDS, ChunkHead, IndexDamaged, Place, Summary, TopicSum
 
 #[derive(Debug, Default)]
 pub(in super::super) struct MemoryIndex {
-    pub(super) streams: HashMap<u32, StreamIndex>,
+    pub(super) streams: HashMap<u32, StreamIndex, RandomState>,
     ids: MemoryIds,
 }
 
@@ -17,7 +19,7 @@ pub(super) struct StreamIndex {
     pub(super) summary: Summary,
     pub(super) lost: Vec<(u64, u64)>,
     pub(super) chunks: Vec<Chunk>,
-    pub(super) topics: HashMap<Box<str>, TopicIndex>,
+    pub(super) topics: HashMap<Box<str>, TopicIndex, RandomState>,
     /// Behind the last record.
     end: u64,
 }
@@ -50,7 +52,7 @@ impl StreamIndex {
             count: 0,
             bytes: 0,
         };
-        Self { summary, lost: Vec::new(), chunks: Vec::new(), topics: HashMap::new(), end: 0 }
+        Self { summary, lost: Vec::new(), chunks: Vec::new(), topics: HashMap::default(), end: 0 }
     }
 
     fn cover(&mut self, (first, last): (u64, u64)) {
@@ -78,20 +80,24 @@ impl StreamIndex {
         self.end = place.end();
     }
 
-    fn add_topic(&mut self, topic: &str, place: Place) -> Option<&mut TopicIndex> {
-        if let Some(known) = self.topics.get_mut(topic) {
-            let TopicSummary { count, bytes, last, .. } = &mut known.summary;
-            put_place(&mut known.places, place, (last.sequence.saturating_add(1), last.end()));
-            *count += 1;
-            *bytes += place.len;
-            *last = place;
-        } else {
-            let summary = TopicSummary { count: 1, bytes: place.len, first_sequence: place.sequence, last: place };
-            let mut places = Vec::new();
-            put_place(&mut places, place, (0, 0));
-            self.topics.insert(topic.into(), TopicIndex { summary, places, id_topic: None });
+    fn add_topic(&mut self, topic: &str, place: Place) -> &mut TopicIndex {
+        match self.topics.entry_ref(topic) {
+            EntryRef::Occupied(known) => {
+                let known = known.into_mut();
+                let TopicSummary { count, bytes, last, .. } = &mut known.summary;
+                put_place(&mut known.places, place, (last.sequence.saturating_add(1), last.end()));
+                *count += 1;
+                *bytes += place.len;
+                *last = place;
+                known
+            }
+            EntryRef::Vacant(new) => {
+                let summary = TopicSummary { count: 1, bytes: place.len, first_sequence: place.sequence, last: place };
+                let mut places = Vec::new();
+                put_place(&mut places, place, (0, 0));
+                new.insert_with_key(topic.into(), TopicIndex { summary, places, id_topic: None })
+            }
         }
-        self.topics.get_mut(topic)
     }
 }
 
@@ -108,7 +114,7 @@ impl MemoryIndex {
                 let place = Place { sequence, offset, len };
                 stream.add_place(place, time_us);
                 let topic = stream.add_topic(record.topic, place);
-                if let Some(topic) = topic.filter(|_| !record.message_id.is_empty()) {
+                if !record.message_id.is_empty() {
                     ids.add(&mut topic.id_topic, (record.stream, sequence, time_us), record.message_id);
                 }
                 let summary = &mut stream.summary;
@@ -133,7 +139,11 @@ impl MemoryIndex {
         }
     }
 
-    fn stream(streams: &mut HashMap<u32, StreamIndex>, stream: u32, covers: (u64, u64)) -> &mut StreamIndex {
+    fn stream(
+        streams: &mut HashMap<u32, StreamIndex, RandomState>,
+        stream: u32,
+        covers: (u64, u64),
+    ) -> &mut StreamIndex {
         let index = streams.entry(stream).or_insert_with(|| StreamIndex::new(stream, covers));
         index.cover(covers);
         index

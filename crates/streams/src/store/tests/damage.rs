@@ -1,4 +1,4 @@
-//! Damage never makes a wrong answer: every bit of every file is flipped, and the last segment ends at every byte.
+//! Damage never makes a wrong answer: bits of every file are flipped, and the last segment ends at every byte.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,14 @@ const TOPICS: [&str; 3] = ["a", "b.c", "d"];
 const PER_STREAM: u64 = 18;
 /// Small, because every bit is a test of its own.
 const TINY: Options = Options { segment_bytes: 800, reserve_bytes: 0 };
+
+/// The ends of a file have everything that is of its own kind: the header and a whole record, what proves that a group was
+/// synced, an index' footer. What lies between is more of the same.
+const FIRST_BYTES: usize = 110;
+const LAST_BYTES: usize = 40;
+/// One of so many bits is flipped, at the ends and between: all in an optimized build, else some of each byte at the ends.
+/// No divisor in common with the bits of a byte, so that it is not always the same one.
+const ONE_OF_BITS: (usize, usize) = if cfg!(debug_assertions) { (3, 29) } else { (1, 1) };
 
 /// What was appended, by stream.
 type Kept = BTreeMap<u32, Vec<Message>>;
@@ -109,10 +117,12 @@ fn check_pattern(reader: &Reader, stream: u32, kept: &[Message], read: &[Message
     assert!(behind <= n && behind + lost >= n.min(expected.len()));
 }
 
-/// Flips every bit of a file, one at a time, and hands over what came of it.
+/// Flips bits of a file, one at a time, and hands over what came of it.
 fn for_each_flipped_bit(disk: &FaultyDisk, name: &str, check: impl Fn(FaultyDisk, usize)) {
     let bytes = disk.bytes(name).unwrap();
-    for bit in 0..bytes.len() * 8 {
+    let between = FIRST_BYTES..bytes.len().saturating_sub(LAST_BYTES);
+    let one_of = |bit| if between.contains(&(bit / 8)) { ONE_OF_BITS.1 } else { ONE_OF_BITS.0 };
+    for bit in (0..bytes.len() * 8).filter(|bit| bit.is_multiple_of(one_of(*bit))) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let disk = disk.copy();
