@@ -186,7 +186,6 @@ impl Hub {
 
     /// Takes a publication into a stream, which is answered when it is kept.
     pub(crate) fn submit(&mut self, key: ConnectionKey, stream: u32, publish: &Publish<'_>, moment: Moment) {
-        self.metrics.messages_received.inc();
         self.metrics.payload_bytes_received.add(publish.payload.len() as u64);
         self.work_left = self.work_left.saturating_sub(WORK_FOR_EACH_PUBLICATION);
         if let Some(streams) = &mut self.streams {
@@ -262,6 +261,11 @@ impl Hub {
         let submissions: Vec<_> =
             self.streams.as_mut().map(|streams| streams.take_submissions().collect()).unwrap_or_default();
         (batch.is_some() || !submissions.is_empty()).then_some(Outgoing { batch, submissions })
+    }
+
+    /// Bytes of streams' history that wait for a connection.
+    pub(crate) fn page_bytes(&self, key: ConnectionKey) -> usize {
+        self.router.waiting(key).map_or(0, |waiting| waiting.aside_bytes)
     }
 
     /// Size of the next thing in a connection's outbox, in bytes.

@@ -9,7 +9,7 @@ use crate::{
     limits::Limits,
     losses::Losses,
     outbox::{Full, Outbox, Taken},
-    streams::{Aside, StreamSequence},
+    streams::{Aside, StreamSequence, TakenAside},
     subscribers::Subscriber,
     subscriptions::Subscriptions,
     waiting::Waiting,
@@ -31,8 +31,10 @@ pub enum Outgoing {
     },
     /// The reply to an unsubscribe, which ends the subscription.
     Reply(Rc<Encoded>),
+    /// The same, of a stream: where it does not arrive, it is read again.
+    InStream(Rc<Encoded>),
     /// Something of a stream for one subscription alone.
-    Aside(Aside),
+    Aside(TakenAside),
 }
 
 /// What was dropped by policy, before something was that may turn out to be in vain.
@@ -169,6 +171,7 @@ impl Connection {
     pub(crate) fn next(&mut self) -> Option<Outgoing> {
         Some(match self.outbox.next()? {
             Taken::Message(message) => Outgoing::Message(message),
+            Taken::InStream(message) => Outgoing::InStream(message),
             Taken::Aside(aside) => Outgoing::Aside(aside),
             Taken::Reply { message, ends } => {
                 self.subscriptions.release(ends);

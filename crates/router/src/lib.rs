@@ -79,5 +79,5 @@ pub use limits::{Limits, MAX_EQUAL_SUBSCRIPTIONS};
 pub use losses::Dropped;
 pub use outbox::MAX_GAP_BYTES;
 pub use router::{Published, Router};
-pub use streams::{Aside, Fallen, StreamSequence};
+pub use streams::{Aside, Fallen, StreamSequence, TakenAside};
 pub use waiting::Waiting;

@@ -24,7 +24,7 @@ use crate::{
     limits::Limits,
     losses::Losses,
     stream_lane::StreamLane,
-    streams::Aside,
+    streams::TakenAside,
     subscribers::{Policy, Subscriber},
     subscriptions::Subscriptions,
     waiting::{MATCH_BYTES, Waiting},
@@ -84,7 +84,8 @@ pub(crate) enum Taken {
     Message(Rc<Encoded>),
     Reply { message: Rc<Encoded>, ends: u32 },
     Gap(Gap),
-    Aside(Aside),
+    InStream(Rc<Encoded>),
+    Aside(TakenAside),
 }
 
 /// Where the next thing to leave stands.
@@ -187,7 +188,7 @@ impl Outbox {
                 release_if_empty(&mut self.matches);
                 Some(Taken::Message(message))
             }
-            Lane::Streams => self.streams.as_mut()?.pop(&mut self.waiting).map(Taken::Message),
+            Lane::Streams => self.streams.as_mut()?.pop(&mut self.waiting).map(Taken::InStream),
             Lane::Asides => self.streams.as_mut()?.pop_aside(&mut self.waiting).map(Taken::Aside),
         }
     }

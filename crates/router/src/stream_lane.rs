@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    encoded::{Counted, Encoded, Memory},
+    encoded::{Encoded, Memory},
     losses::Losses,
     outbox::release_if_empty,
-    streams::{Aside, StreamSequence},
+    streams::{Aside, StreamSequence, TakenAside},
     subscriptions::Subscriptions,
     waiting::{ENTRY_BYTES, MATCH_BYTES, Waiting},
 };
@@ -22,7 +22,6 @@ pub(crate) struct StreamLane {
     /// Slots of the subscriptions that the messages are for, message by message.
     matches: VecDeque<u32>,
     asides: VecDeque<QueuedAside>,
-    aside_bytes: usize,
     /// By slot and stream; ordered, so that a subscription's are found together when it ends.
     held: BTreeMap<(u32, u32), Held>,
 }
@@ -41,8 +40,7 @@ const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
 #[derive(Debug)]
 struct QueuedAside {
     seq: u64,
-    aside: Aside,
-    _counted: Counted,
+    aside: TakenAside,
 }
 
 /// Why a subscription is held. One that has fallen behind has nothing that waits, so it cannot fall again.
@@ -63,17 +61,12 @@ impl StreamLane {
         self.messages.len()
     }
 
-    /// What the asides that wait count for.
-    pub(crate) const fn aside_bytes(&self) -> usize {
-        self.aside_bytes
-    }
-
     pub(crate) fn first_message(&self) -> Option<&Encoded> {
         self.messages.front().map(|entry| &*entry.message)
     }
 
     pub(crate) fn first_aside(&self) -> Option<(u64, &Aside)> {
-        self.asides.front().map(|queued| (queued.seq, &queued.aside))
+        self.asides.front().map(|queued| (queued.seq, &queued.aside.aside))
     }
 
     pub(crate) fn first_waiting(&self, stream: u32) -> Option<u64> {
@@ -171,20 +164,21 @@ impl StreamLane {
         let bytes = aside_bytes(&aside);
         waiting.bytes += bytes;
         waiting.asides += 1;
-        self.aside_bytes += bytes;
-        self.asides.push_back(QueuedAside { seq, _counted: memory.count(aside.size_bytes()), aside });
+        waiting.aside_bytes += bytes;
+        let counted = memory.count(aside.size_bytes());
+        self.asides.push_back(QueuedAside { seq, aside: TakenAside { aside, _counted: counted } });
     }
 
-    pub(crate) fn pop_aside(&mut self, waiting: &mut Waiting) -> Option<Aside> {
+    pub(crate) fn pop_aside(&mut self, waiting: &mut Waiting) -> Option<TakenAside> {
         let QueuedAside { aside, .. } = self.asides.pop_front()?;
         if self.asides.is_empty() {
             // They are few and their entries large, so that nothing is gained by keeping the room.
             self.asides = VecDeque::new();
         }
-        let bytes = aside_bytes(&aside);
+        let bytes = aside_bytes(&aside.aside);
         waiting.bytes -= bytes;
         waiting.asides -= 1;
-        self.aside_bytes -= bytes;
+        waiting.aside_bytes -= bytes;
         Some(aside)
     }
 }

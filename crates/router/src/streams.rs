@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use carillon_wire::Id;
 
-use crate::connections::ConnectionKey;
+use crate::{connections::ConnectionKey, encoded::Counted};
 
 /// A message's place: which stream, and where in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,4 +45,12 @@ impl Aside {
     pub fn size_bytes(&self) -> usize {
         self.head.len() + self.body.len()
     }
+}
+
+/// An aside that leaves. Its memory counts as long as this is held.
+#[derive(Debug)]
+pub struct TakenAside {
+    /// It.
+    pub aside: Aside,
+    pub(crate) _counted: Counted,
 }

@@ -22,6 +22,8 @@ pub struct Waiting {
     pub messages: usize,
     /// Asides.
     pub asides: usize,
+    /// Bytes of asides; they are part of `bytes`.
+    pub aside_bytes: usize,
 }
 
 impl Waiting {

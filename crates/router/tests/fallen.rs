@@ -43,7 +43,7 @@ impl Shard {
     /// What waits: the first byte of a message, `-1` for a gap, `aside`, `ok` for a reply.
     fn drain(&mut self) -> Vec<String> {
         let name = |outgoing| match outgoing {
-            Outgoing::Message(message) => message.bytes().first().unwrap().to_string(),
+            Outgoing::Message(message) | Outgoing::InStream(message) => message.bytes().first().unwrap().to_string(),
             Outgoing::Gap { count, .. } => format!("-{count}"),
             Outgoing::Reply(_) => "ok".to_owned(),
             Outgoing::Aside(_) => "aside".to_owned(),

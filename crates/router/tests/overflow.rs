@@ -36,10 +36,10 @@ impl Shard {
     fn drain(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.router.next(self.key))
             .map(|outgoing| match outgoing {
-                Outgoing::Message(message) => message.bytes()[0].to_string(),
+                Outgoing::Message(message) | Outgoing::InStream(message) => message.bytes()[0].to_string(),
                 Outgoing::Gap { subscription, count, .. } => format!("-{count} of {subscription}"),
                 Outgoing::Reply(_) => "ok".to_owned(),
-                Outgoing::Aside(aside) => format!("aside of {}", aside.messages),
+                Outgoing::Aside(taken) => format!("aside of {}", taken.aside.messages),
             })
             .collect()
     }

@@ -108,10 +108,15 @@ impl Connection {
         }
         match heartbeat.on_due(now) {
             Due::Ask(number) => {
-                BrokerMessage::Heartbeat(number).encode(&mut self.writer.replies.now);
-                self.shard.metrics.heartbeats_sent.inc();
+                let is_blocked = self.writer.blocked_since().is_some();
                 let replies = &mut self.writer.replies.now;
-                self.shard.hub.borrow_mut().tell_positions(self.session.key(), replies);
+                let is_read = replies.is_empty() && !is_blocked;
+                BrokerMessage::Heartbeat(number).encode(replies);
+                self.shard.metrics.heartbeats_sent.inc();
+                // A client that does not even read its replies is told where it can resume when it does.
+                if is_read {
+                    self.shard.hub.borrow_mut().tell_positions(self.key, replies);
+                }
             }
             Due::TimedOut => {
                 let reason = "the last heartbeat was not answered before the next was due";

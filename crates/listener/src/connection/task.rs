@@ -24,7 +24,7 @@ use crate::{
     arrival::Arrival,
     clock::Moment,
     hub::Work,
-    session::{Ending, Replies, Session, Turn, heartbeat::Heartbeat},
+    session::{Ending, Session, Turn, heartbeat::Heartbeat},
     shard::{HandOver, PhaseGuard, Seat, Shard},
     websocket::{Event, Kind},
 };

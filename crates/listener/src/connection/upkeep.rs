@@ -85,7 +85,7 @@ impl Connection {
             );
             // Nothing can be said in the middle of a frame.
             self.end(CloseReason::Overloaded, DropReason::Disconnected);
-        } else if self.buffered_bytes() > may_keep_bytes && matches!(self.state, State::Open) {
+        } else if self.buffered_bytes() + self.page_bytes() > may_keep_bytes && matches!(self.state, State::Open) {
             self.reader = Reader::new(self.shard.settings.limits.max_message_bytes, &[]);
             self.writer.replies = Replies::default();
             let reason = "the broker is short of memory, and holds more for you than your share; read replies, and come \
@@ -94,5 +94,10 @@ impl Connection {
             ending.retry_after = Some(rand::rng().random_range(OVERLOADED));
             self.begin_close(&ending);
         }
+    }
+
+    /// What waits for it of streams' history, in bytes.
+    fn page_bytes(&self) -> usize {
+        self.shard.hub.borrow().page_bytes(self.key)
     }
 }

@@ -7,9 +7,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use carillon_metrics::ShardMetrics;
-use carillon_router::{Aside, ConnectionKey, Encoded, Outgoing};
+use carillon_router::{Aside, ConnectionKey, Encoded, Outgoing, TakenAside};
 use carillon_wire::{BrokerMessage, broker_message::Gap};
 use fastwebsockets::OpCode;
 use tokio::{io::AsyncWrite, time::Instant};
@@ -53,14 +52,14 @@ struct Unsent {
 enum Body {
     Message(Rc<Encoded>),
     /// Of a stream's history.
-    Page(Bytes),
+    Page(TakenAside),
 }
 
 impl Body {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Message(message) => message.bytes(),
-            Self::Page(bytes) => bytes,
+            Self::Page(page) => &page.aside.body,
         }
     }
 }
@@ -70,6 +69,8 @@ impl Body {
 struct Deliveries {
     /// When each of the live ones was accepted.
     accepted_nanos: Vec<u64>,
+    /// How many of those are of streams, and would be read again.
+    in_streams: u64,
     /// How many come out of a stream's history.
     history: u64,
     bytes: usize,
@@ -78,6 +79,11 @@ struct Deliveries {
 impl Deliveries {
     fn count(&self) -> u64 {
         self.accepted_nanos.len() as u64 + self.history
+    }
+
+    /// How many are lost where they do not arrive.
+    fn irretrievable(&self) -> u64 {
+        (self.accepted_nanos.len() as u64).saturating_sub(self.in_streams)
     }
 }
 
@@ -156,14 +162,15 @@ impl Writer {
         self.is_closed
     }
 
-    /// What the socket did not take of the last write, in bytes; large messages, which are shared, left out.
+    /// What the socket did not take of the last write, in bytes; large messages and pages, which are shared and count in the
+    /// router, left out.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.unsent.bytes.len()
     }
 
-    /// Deliveries that the socket has not taken whole.
+    /// Deliveries that the socket has not taken whole, and that no stream keeps.
     pub(crate) fn unsent_deliveries(&self) -> u64 {
-        self.unsent.deliveries.count()
+        self.unsent.deliveries.irretrievable()
     }
 
     /// Writes until nothing waits any more (`Ready`), or the socket takes no more (`Pending`).
@@ -264,11 +271,16 @@ impl Outlet<'_> {
                     self.staging.note(&message);
                     self.staging.body = Some(Body::Message(message));
                 }
-                Some(Outgoing::Aside(aside)) => {
-                    write_head(&mut self.staging.bytes, OpCode::Binary, aside.size_bytes());
-                    self.staging.bytes.extend_from_slice(&aside.head);
-                    self.staging.note_aside(&aside);
-                    self.staging.body = Some(Body::Page(aside.body));
+                Some(Outgoing::InStream(message)) => {
+                    write_head(&mut self.staging.bytes, OpCode::Binary, message.bytes().len());
+                    self.staging.note_in_stream(&message);
+                    self.staging.body = Some(Body::Message(message));
+                }
+                Some(Outgoing::Aside(taken)) => {
+                    write_head(&mut self.staging.bytes, OpCode::Binary, taken.aside.size_bytes());
+                    self.staging.bytes.extend_from_slice(&taken.aside.head);
+                    self.staging.note_aside(&taken.aside);
+                    self.staging.body = Some(Body::Page(taken));
                 }
                 Some(Outgoing::Gap { .. }) | None => {}
             }
@@ -285,12 +297,16 @@ impl Outlet<'_> {
                     self.staging.bytes.extend_from_slice(message.bytes());
                     self.staging.note(&message);
                 }
+                Some(Outgoing::InStream(message)) => {
+                    self.staging.bytes.extend_from_slice(message.bytes());
+                    self.staging.note_in_stream(&message);
+                }
                 Some(Outgoing::Gap { subscription, reason, count }) => {
                     BrokerMessage::Gap(Gap { subscription, reason, count, range: None })
                         .encode(&mut self.staging.bytes);
                     self.metrics.gaps_sent.inc();
                 }
-                Some(Outgoing::Aside(aside)) => {
+                Some(Outgoing::Aside(TakenAside { aside, .. })) => {
                     self.staging.bytes.extend_from_slice(&aside.head);
                     self.staging.bytes.extend_from_slice(&aside.body);
                     self.staging.note_aside(&aside);
@@ -323,6 +339,7 @@ impl Staging {
         self.bytes.clear();
         self.body = None;
         self.deliveries.accepted_nanos.clear();
+        self.deliveries.in_streams = 0;
         self.deliveries.history = 0;
         self.deliveries.bytes = 0;
     }
@@ -333,6 +350,11 @@ impl Staging {
             self.deliveries.accepted_nanos.push(accepted_nanos);
             self.deliveries.bytes += message.bytes().len();
         }
+    }
+
+    fn note_in_stream(&mut self, message: &Encoded) {
+        self.note(message);
+        self.deliveries.in_streams += 1;
     }
 
     fn note_aside(&mut self, aside: &Aside) {

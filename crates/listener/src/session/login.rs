@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use carillon_access::Operation;
 use carillon_metrics::LoginResult;
 use carillon_router::ConnectionKey;
 use carillon_wire::{
-    BrokerMessage, CloseCode, ErrorCode,
+    BrokerMessage, CloseCode, ErrorCode, Id,
     broker_message::{Ended, Welcome},
     client_message::{Connect, Refresh},
 };
@@ -16,7 +17,7 @@ use super::{
     accounts::{Accounts, Attempt, Over},
     membership::Membership,
 };
-use crate::{gate::Refused, quota::Scope};
+use crate::{gate::Refused, quota::Scope, streams::HistoryReader};
 
 /// What the welcome says the server is.
 const SERVER: &str = concat!("carillon/", env!("CARGO_PKG_VERSION"));
@@ -161,19 +162,36 @@ impl Turn<'_> {
         }
     }
 
-    /// Ends the subscriptions that are not allowed any more. What waits for them still leaves, before the message that
-    /// tells of the end.
+    /// Ends the subscriptions that are not allowed any more, and reading of history that is not. What waits for them still
+    /// leaves, before the message that tells of the end.
     pub(crate) fn end_forbidden_subscriptions(&mut self, key: ConnectionKey, membership: &mut Membership) {
         for (subscription, pattern) in self.hub.subscriptions(key) {
-            let checked = membership.permissions().check(carillon_access::Operation::Subscribe, pattern.as_pattern());
-            if let Err(forbidden) = checked {
-                let message = forbidden.to_string();
-                let ended = Ended { subscription, code: ErrorCode::Forbidden, message: &message };
-                if self.hub.end_subscription(key, &ended) {
-                    self.reply(&BrokerMessage::ok(subscription));
-                }
-                membership.accounts.leave_subscription();
+            if let Err(forbidden) = membership.permissions().check(Operation::Subscribe, pattern.as_pattern()) {
+                self.end_forbidden(key, subscription, &forbidden.to_string(), membership);
             }
         }
+        for (reader, pattern) in self.hub.history_readers(key) {
+            let Err(forbidden) = membership.permissions().check(Operation::History, pattern.as_pattern()) else {
+                continue;
+            };
+            match reader {
+                HistoryReader::Subscription(subscription) => {
+                    self.end_forbidden(key, subscription, &forbidden.to_string(), membership);
+                }
+                HistoryReader::Request(request) => {
+                    self.hub.forget_history(key, request);
+                    self.metrics.requests_refused.inc();
+                    self.refuse(Some(request), ErrorCode::Forbidden, &forbidden.to_string());
+                }
+            }
+        }
+    }
+
+    fn end_forbidden(&mut self, key: ConnectionKey, subscription: Id, message: &str, membership: &mut Membership) {
+        let ended = Ended { subscription, code: ErrorCode::Forbidden, message };
+        if self.hub.end_subscription(key, &ended) {
+            self.reply(&BrokerMessage::ok(subscription));
+        }
+        membership.accounts.leave_subscription();
     }
 }

@@ -102,10 +102,6 @@ impl Session {
         &self.name
     }
 
-    pub(crate) fn key(&self) -> ConnectionKey {
-        self.key
-    }
-
     pub(crate) fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected(_))
     }

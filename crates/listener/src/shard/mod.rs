@@ -259,9 +259,13 @@ impl Shard {
         }
     }
 
+    /// Wakes those who hold more than so much that shrinking their outboxes does not take.
     fn wake_those_who_buffer(&self, more_than_bytes: usize) {
-        for task in self.tasks.borrow().iter().flatten().filter(|task| task.buffered_bytes > more_than_bytes) {
-            task.waker.wake_by_ref();
+        let hub = self.hub.borrow();
+        for task in self.tasks.borrow().iter().flatten() {
+            if task.buffered_bytes + hub.page_bytes(task.key) > more_than_bytes {
+                task.waker.wake_by_ref();
+            }
         }
     }
 

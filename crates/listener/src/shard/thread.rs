@@ -39,8 +39,8 @@ use crate::{
 
 /// How often the shard looks whether its last connection has gone, while it drains.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
-/// How often it is looked how far the readers of streams are behind, for the metrics.
-const LAGS_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked how far the readers of streams are behind, and what failed is tried again.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a shard starts from.
 pub(crate) struct Start {
@@ -163,7 +163,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
     tokio::task::spawn_local(memory::keep_to(Rc::clone(&shard), allowance));
     if shard.keeper.is_some() {
-        tokio::task::spawn_local(show_lags(Rc::clone(&shard)));
+        tokio::task::spawn_local(tick(Rc::clone(&shard)));
     }
     tokio::task::spawn_local(receive(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
@@ -243,16 +243,20 @@ async fn deliver_committed(shard: &Shard, committed: &Committed) {
         shard.hub.borrow_mut().begin_group(&committed.group);
         in_turns(shard, |hub| hub.deliver_group(&mut progress)).await;
     }
-    let hub = shard.hub.borrow();
-    for answers in &committed.answers {
-        let key = ConnectionKey::from_bits(answers.ticket);
-        shard.post(key, |mail| {
-            mail.answered += answers.answers.iter().filter(|answer| answer.request.is_some()).count();
-            for answer in &answers.answers {
-                hub.encode_answer(answer, &mut mail.messages);
+    let mut answers = committed.answers.iter();
+    in_turns(shard, |hub| {
+        for answers in answers.by_ref() {
+            shard.post(ConnectionKey::from_bits(answers.ticket), |mail| {
+                mail.answered += answers.answers.iter().filter(|answer| answer.request.is_some()).count();
+                hub.encode_answers(&answers.answers, &mut mail.messages);
+            });
+            if hub.is_turn_over() {
+                return true;
             }
-        });
-    }
+        }
+        false
+    })
+    .await;
 }
 
 async fn take_reply(shard: &Shard, reply: &ReadReply) {
@@ -288,9 +292,10 @@ async fn in_turns(shard: &Shard, mut act: impl FnMut(&mut Hub) -> bool) {
     }
 }
 
-async fn show_lags(shard: Rc<Shard>) {
+async fn tick(shard: Rc<Shard>) {
     loop {
-        tokio::time::sleep(LAGS_EVERY).await;
-        shard.hub.borrow().show_lags();
+        tokio::time::sleep(TICK).await;
+        shard.hub.borrow_mut().tick();
+        shard.end_turn();
     }
 }

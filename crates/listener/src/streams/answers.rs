@@ -18,6 +18,9 @@ pub(super) fn encode<'s>(answer: &Answer, name: impl Fn(u32) -> &'s str, metrics
     let id = answer.request.and_then(Id::new);
     match &answer.outcome {
         Outcome::Kept { stream, sequence, epoch, duplicate } => {
+            if !duplicate {
+                metrics.messages_received.inc();
+            }
             let Some(id) = id else { return };
             let reply = OkReply {
                 id,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carillon_router::{Fallen, Router, StreamSequence};
 use carillon_streams::{
     keeper::{Group, StreamBatch},
-    stream::{Cursor, Epochs, Origin, Resumed},
+    stream::{Cursor, Epochs, Origin, Resumed, shared_topic},
 };
 use carillon_wire::{Pattern, Topic};
 
@@ -46,7 +46,7 @@ impl Streams {
     ) -> bool {
         let group = Arc::clone(&progress.group);
         while let Some(batch) = group.batches().get(progress.batch) {
-            for message in batch.messages().skip(progress.message) {
+            for message in batch.messages_from(progress.message) {
                 progress.message += 1;
                 let Some(known) = self.known.get_mut(batch.stream as usize) else { break };
                 // What this shard began with may still be told.
@@ -117,8 +117,11 @@ impl Streams {
 
     /// Lets everybody who is live on a stream fall behind at its place.
     fn hold_live(&self, router: &mut Router, stream: u32) {
-        let meets = |pattern: Pattern<'_>| self.routes.streams_meeting(pattern).contains(&(stream as usize));
-        if let Some(known) = self.known.get(stream as usize) {
+        let definition = self.routes.definitions().get(stream as usize);
+        if let (Some(known), Some(definition)) = (self.known.get(stream as usize), definition) {
+            let meets = |pattern: Pattern<'_>| {
+                definition.patterns.iter().any(|own| shared_topic(own.as_pattern(), pattern).is_some())
+            };
             router.hold_stream(stream, known.delivered, meets);
         }
     }
@@ -133,7 +136,7 @@ impl Streams {
     /// The shard has come to where some of its readers may be already.
     fn end_batch(&mut self, stream: u32) {
         if let Some(known) = self.known.get_mut(stream as usize) {
-            self.woken.append(&mut known.ahead);
+            self.woken.extend(known.ahead.drain());
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use carillon_router::ConnectionKey;
 use carillon_streams::keeper::{Answer, Group, ReadReply, ReadRequest};
 
-use super::{Progress, Told, answers};
+use carillon_wire::{Id, PatternBuf};
+
+use super::{HistoryReader, Progress, Told, answers};
 use crate::hub::Hub;
 
 impl Hub {
@@ -37,12 +39,18 @@ impl Hub {
 
     /// The keeper has answered a read.
     pub(crate) fn on_reply(&mut self, reply: ReadReply) -> Option<Told> {
-        self.streams.as_mut()?.on_reply(&mut self.router, reply)
+        let told = self.streams.as_mut()?.on_reply(&mut self.router, reply)?;
+        if told.is_refusal {
+            self.metrics.requests_refused.inc();
+        }
+        Some(told)
     }
 
-    /// Puts the answer to a publication behind what is there.
-    pub(crate) fn encode_answer(&self, answer: &Answer, out: &mut Vec<u8>) {
-        if let Some(streams) = &self.streams {
+    /// Puts answers to publications behind what is there.
+    pub(crate) fn encode_answers(&mut self, answers: &[Answer], out: &mut Vec<u8>) {
+        self.work_left = self.work_left.saturating_sub(WORK_FOR_EACH_ANSWER * answers.len());
+        let Some(streams) = &self.streams else { return };
+        for answer in answers {
             answers::encode(answer, |stream| streams.name(stream), &self.metrics, out);
         }
     }
@@ -69,15 +77,29 @@ impl Hub {
         self.streams.iter_mut().flat_map(|streams| streams.take_reads())
     }
 
-    /// Shows how far the furthest reader of each stream is behind.
-    pub(crate) fn show_lags(&self) {
-        if let Some(streams) = &self.streams {
-            streams.show_lags();
+    /// What is done for streams each second.
+    pub(crate) fn tick(&mut self) {
+        if let Some(streams) = &mut self.streams {
+            streams.tick();
+        }
+    }
+
+    /// Who of a connection reads history, and what.
+    pub(crate) fn history_readers(&self, key: ConnectionKey) -> Vec<(HistoryReader, PatternBuf)> {
+        self.streams.as_ref().map(|streams| streams.history_readers(key)).unwrap_or_default()
+    }
+
+    /// A request for history is not answered with a page any more.
+    pub(crate) fn forget_history(&mut self, key: ConnectionKey, request: Id) {
+        if let Some(streams) = &mut self.streams {
+            streams.forget_history(key, request);
         }
     }
 }
 
 /// What a message costs beside its deliveries, in the measure of a turn's work. It was encoded where it was published.
 const WORK_FOR_EACH_KEPT_MESSAGE: usize = 64;
+/// What an answer costs.
+const WORK_FOR_EACH_ANSWER: usize = 64;
 /// What a reader costs that is looked at.
 const WORK_FOR_EACH_STEP: usize = 64;

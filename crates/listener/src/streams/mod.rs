@@ -26,7 +26,10 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use carillon_metrics::StreamMetrics;
 use carillon_router::{ConnectionKey, Router};
@@ -35,7 +38,7 @@ use carillon_streams::{
     stream::{Batch, Bounds, Cursor, Durability, Epochs, PageLimits, Position, Routes, StreamName},
 };
 use carillon_wire::{
-    Id, Topic,
+    Id, PatternBuf, Topic,
     broker_message::{Delivery, InStream},
     client_message::Publish,
 };
@@ -65,8 +68,17 @@ pub(crate) struct Streams {
     last_read: u64,
     /// Connections that may have something to read on, though nothing has come into their outbox.
     woken: Vec<ConnectionKey>,
+    /// Connections of which a read has failed. They are woken a little later.
+    to_retry: Vec<ConnectionKey>,
     /// Of pages out of the tail; they are as large as the keeper's.
     tail_limits: PageLimits,
+}
+
+/// Who reads history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HistoryReader {
+    Subscription(Id),
+    Request(Id),
 }
 
 /// One stream, as far as this shard was told.
@@ -78,7 +90,7 @@ struct Known {
     /// Everything up to here has gone to those who are live.
     delivered: u64,
     /// Connections with a reader that knows more of the stream than this shard.
-    ahead: Vec<ConnectionKey>,
+    ahead: HashSet<ConnectionKey, RandomState>,
     metrics: Arc<StreamMetrics>,
 }
 
@@ -108,7 +120,7 @@ impl Streams {
                 epochs: newest.epochs,
                 bounds: newest.bounds,
                 delivered: newest.last,
-                ahead: Vec::new(),
+                ahead: HashSet::default(),
                 metrics: Arc::clone(metrics),
             })
             .collect();
@@ -122,6 +134,7 @@ impl Streams {
             reads: Vec::new(),
             last_read: 0,
             woken: Vec::new(),
+            to_retry: Vec::new(),
             tail_limits,
         }
     }
@@ -184,8 +197,10 @@ impl Streams {
         ready.append(&mut self.woken);
     }
 
-    /// Shows how far the furthest reader of each stream is behind.
-    pub(crate) fn show_lags(&self) {
+    /// What is done each second: failed reads are tried again, and it is shown how far the furthest reader of each stream is
+    /// behind.
+    pub(crate) fn tick(&mut self) {
+        self.woken.append(&mut self.to_retry);
         let mut lags = vec![0; self.known.len()];
         for reader in self.readers.values().flat_map(|readers| &readers.behind) {
             let (Some(known), Some(lag)) =
@@ -211,6 +226,26 @@ impl Streams {
         let was_starting = readers.forget(subscription);
         self.forget_if_idle(key);
         was_starting
+    }
+
+    /// Of a connection: the subscriptions whose starts and pages are history still, and the requests for it under way, with
+    /// what they read.
+    pub(crate) fn history_readers(&self, key: ConnectionKey) -> Vec<(HistoryReader, PatternBuf)> {
+        let Some(readers) = self.readers.get(&key) else { return Vec::new() };
+        let reads_history = |id: &Id| readers.resumable.get(id).is_some_and(|resumable| resumable.reads_history);
+        let behind = readers.behind.iter().filter(|reader| reads_history(&reader.subscription));
+        let subscriptions =
+            behind.map(|reader| (HistoryReader::Subscription(reader.subscription), reader.pattern.clone()));
+        let requests = readers.histories.iter().map(|it| (HistoryReader::Request(it.request), it.pattern.clone()));
+        subscriptions.chain(requests).collect()
+    }
+
+    /// A request for history is not answered with a page any more.
+    pub(crate) fn forget_history(&mut self, key: ConnectionKey, request: Id) {
+        if let Some(readers) = self.readers.get_mut(&key) {
+            readers.histories.retain(|history| history.request != request);
+        }
+        self.forget_if_idle(key);
     }
 
     /// With a heartbeat, those who can resume are told where. What is appended is to leave before anything that waits for

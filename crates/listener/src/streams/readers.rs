@@ -3,7 +3,10 @@
 //! Who is live has nothing here. Its place is the shard's own: all that the shard was told of the stream has gone to its
 //! outbox.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use carillon_streams::stream::{Cursor, ReadId, Start};
 use carillon_wire::{Id, PatternBuf};
@@ -19,6 +22,8 @@ pub(super) struct Readers {
     pub(super) resumable: HashMap<Id, Resumable>,
     /// Requests for history that are under way.
     pub(super) histories: Vec<HistoryRead>,
+    /// As long as this lives, what was asked for is wanted.
+    pub(super) asker: Arc<()>,
 }
 
 /// A subscription on its way through a stream.
@@ -51,12 +56,15 @@ pub(super) struct Reading {
     pub(super) read: u64,
     /// The cursor's, where it is a page; else it is where the subscription starts.
     pub(super) page: Option<ReadId>,
+    /// Its subscription has ended. It still stands for the one thing that is under way.
+    pub(super) is_orphan: bool,
 }
 
 /// A request for history on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HistoryRead {
     pub(super) request: Id,
+    pub(super) pattern: PatternBuf,
     /// The keeper's read.
     pub(super) read: u64,
 }
@@ -67,6 +75,8 @@ pub(super) struct Resumable {
     pub(super) stream: u32,
     /// The position that it was told last.
     pub(super) told: u64,
+    /// What it gets is history, for which it needs the permission, until it has been live.
+    pub(super) reads_history: bool,
 }
 
 impl Reader {
@@ -87,12 +97,13 @@ impl Reader {
 
 impl Readers {
     pub(super) fn is_empty(&self) -> bool {
-        self.behind.is_empty() && self.resumable.is_empty() && self.histories.is_empty()
+        self.behind.is_empty() && self.resumable.is_empty() && self.histories.is_empty() && self.reading.is_none()
     }
 
     /// Takes the reader that a read is for, if that is still wanted.
     pub(super) fn take_reader(&mut self, of_read: u64) -> Option<(Reader, Option<ReadId>)> {
-        let Reading { subscription, stream, page, .. } = self.reading.take_if(|reading| reading.read == of_read)?;
+        let reading = self.reading.take_if(|reading| reading.read == of_read).filter(|reading| !reading.is_orphan)?;
+        let Reading { subscription, stream, page, .. } = reading;
         let is_it = |reader: &Reader| (reader.subscription, reader.stream) == (subscription, stream);
         let at = self.behind.iter().position(is_it)?;
         Some((self.behind.remove(at)?, page))
@@ -106,11 +117,24 @@ impl Readers {
 
     /// Forgets a subscription. Whether it was still being found out where it starts.
     pub(super) fn forget(&mut self, subscription: Id) -> bool {
-        let was_starting = self.behind.iter().any(|it| it.subscription == subscription && it.cursor().is_none());
-        self.behind.retain(|reader| reader.subscription != subscription);
+        let mut was_starting = false;
+        while let Some(at) = self.behind.iter().position(|reader| reader.subscription == subscription) {
+            // The last one takes its place: to keep the order would cost as much as there are.
+            let reader = self.behind.swap_remove_back(at);
+            was_starting |= reader.is_some_and(|reader| reader.cursor().is_none());
+        }
         self.resumable.remove(&subscription);
-        self.reading.take_if(|reading| reading.subscription == subscription);
+        if let Some(reading) = self.reading.as_mut().filter(|reading| reading.subscription == subscription) {
+            reading.is_orphan = true;
+        }
         was_starting
+    }
+
+    /// Notes that a subscription was told that it is live.
+    pub(super) fn note_live(&mut self, subscription: Id, position: u64) {
+        if let Some(resumable) = self.resumable.get_mut(&subscription) {
+            (resumable.told, resumable.reads_history) = (position, false);
+        }
     }
 
     /// Notes the position that a subscription was told.

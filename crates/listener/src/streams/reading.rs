@@ -1,5 +1,7 @@
 //! Reading on: pages for those who are not live, until they are.
 
+use std::sync::Arc;
+
 use carillon_metrics::StreamGapReason;
 use carillon_router::{ConnectionKey, Router};
 use carillon_streams::{
@@ -13,15 +15,14 @@ use super::{
     readers::{Reader, Readers, Reading, Stage},
 };
 
-/// A reader gets its next page when no more than this waits for its connection, so that a page is on its way while the
-/// last one leaves.
-const LOW_WATER_BYTES: usize = 64 << 10;
-
 /// What a step of a reader has led to.
+#[derive(Debug, Clone, Copy, Default)]
 struct Stepped {
     is_live: bool,
     /// Messages of the tail.
     looked_at: usize,
+    /// It can go on at once.
+    has_more: bool,
 }
 
 /// What a connection is told outside of its outbox, when a reply of the keeper has come.
@@ -31,6 +32,13 @@ pub(crate) struct Told {
     pub(crate) message: Vec<u8>,
     /// A subscription has not come about, so it does not count any more.
     pub(crate) ends_subscription: bool,
+    pub(crate) is_refusal: bool,
+}
+
+impl Told {
+    pub(super) fn message(key: ConnectionKey, message: Vec<u8>) -> Self {
+        Self { key, message, ends_subscription: false, is_refusal: false }
+    }
 }
 
 impl Streams {
@@ -43,10 +51,11 @@ impl Streams {
         mut spend: impl FnMut(usize) -> bool,
     ) -> bool {
         let Some(readers) = self.readers.get(&key) else { return false };
-        let mut may_go_on = true;
+        let (mut may_go_on, mut has_more) = (true, false);
         // Each has its turn once: one that has to wait for the shard is not asked again.
         for _ in 0..readers.behind.len() {
-            let has_room = router.waiting(key).is_some_and(|it| it.asides == 0 && it.bytes <= LOW_WATER_BYTES);
+            // One page at a time; the next is asked for when the last one leaves. It stands behind what waits already.
+            let has_room = router.waiting(key).is_some_and(|waiting| waiting.asides == 0);
             let Some(readers) = self.readers.get_mut(&key).filter(|it| has_room && it.reading.is_none()) else {
                 return false;
             };
@@ -54,19 +63,20 @@ impl Streams {
                 return true;
             }
             let Some(mut reader) = readers.behind.pop_front() else { return false };
-            let Stepped { is_live, looked_at } = self.step(router, key, &mut reader);
-            if let Some(readers) = self.readers.get_mut(&key).filter(|_| !is_live) {
+            let step = self.step(router, key, &mut reader);
+            if let Some(readers) = self.readers.get_mut(&key).filter(|_| !step.is_live) {
                 readers.behind.push_back(reader);
             }
-            may_go_on = spend(looked_at);
+            has_more |= step.has_more;
+            may_go_on = spend(step.looked_at);
         }
         self.forget_if_idle(key);
-        false
+        has_more
     }
 
     /// What a reader needs next: its page at once, where the tail has it, or something that is asked for.
     fn step(&mut self, router: &mut Router, key: ConnectionKey, reader: &mut Reader) -> Stepped {
-        let nothing = Stepped { is_live: false, looked_at: 0 };
+        let nothing = Stepped::default();
         let Some(known) = self.known.get(reader.stream as usize) else { return nothing };
         let cursor = match &mut reader.stage {
             Stage::On(cursor) => cursor,
@@ -81,14 +91,16 @@ impl Streams {
             place.tell_epoch(router, &change);
         }
         let Some(CursorRead { id, read }) = cursor.read() else {
-            return Stepped { is_live: self.settle(router, key, reader), looked_at: 0 };
+            return Stepped { is_live: self.settle(router, key, reader), ..nothing };
         };
         if reader.knows_log && read.select == Select::All {
             let span = (read.after, known.delivered);
             let pattern = reader.pattern.as_pattern();
             let found = self.tail.page(reader.stream, pattern, span, (&known.epochs, known.bounds), &self.tail_limits);
             if let Some((page, looked_at)) = found {
-                return Stepped { is_live: self.take_page(router, key, reader, id, &page), looked_at };
+                let is_live = self.take_page(router, key, reader, id, &page);
+                // Where nothing was found, nothing leaves that would wake the connection for the rest.
+                return Stepped { is_live, looked_at, has_more: !is_live && page.parts.is_empty() && looked_at > 0 };
             }
         }
         self.ask_for(key, reader, What::Page(read), Some(id));
@@ -100,7 +112,7 @@ impl Streams {
         let (subscription, stream) = (reader.subscription, reader.stream);
         let read = self.ask(key, stream, reader.pattern.clone(), what);
         if let Some(readers) = self.readers.get_mut(&key) {
-            readers.reading = Some(Reading { subscription, stream, read, page });
+            readers.reading = Some(Reading { subscription, stream, read, page, is_orphan: false });
         }
     }
 
@@ -108,7 +120,8 @@ impl Streams {
     pub(super) fn ask(&mut self, key: ConnectionKey, stream: u32, pattern: PatternBuf, what: What) -> u64 {
         self.last_read += 1;
         let (shard, ticket, request) = (self.shard, key.to_bits(), self.last_read);
-        self.reads.push(ReadRequest { shard, ticket, request, stream, pattern, what });
+        let asker = Some(Arc::downgrade(&self.readers.entry(key).or_default().asker));
+        self.reads.push(ReadRequest { shard, ticket, request, stream, pattern, what, asker });
         request
     }
 
@@ -133,7 +146,7 @@ impl Streams {
             place.tell_epoch(router, &change);
         }
         if deliver {
-            known.note_gaps(&page.parts);
+            known.note_parts(&page.parts);
             place.tell_parts(router, &page.parts);
         }
         self.settle(router, key, reader)
@@ -149,15 +162,13 @@ impl Streams {
         }
         let at = cursor.position();
         if at.epoch != *known.epochs.current() || at.sequence != known.delivered {
-            if !known.ahead.contains(&key) {
-                known.ahead.push(key);
-            }
+            known.ahead.insert(key);
             return false;
         }
         Place { key, subscription: reader.subscription, stream: known.name.as_str() }.tell_live(router, &at);
         router.release(key, reader.subscription, reader.stream);
         if let Some(readers) = self.readers.get_mut(&key) {
-            readers.note_told(reader.subscription, at.sequence);
+            readers.note_live(reader.subscription, at.sequence);
         }
         true
     }
@@ -167,7 +178,9 @@ impl Streams {
         let ReadReply { ticket, request: read, stream, found } = reply;
         let key = ConnectionKey::from_bits(ticket);
         let readers = self.readers.get_mut(&key)?;
-        self.woken.push(key);
+        if found.is_ok() || readers.reading.is_some_and(|reading| reading.is_orphan) {
+            self.woken.push(key);
+        }
         match found {
             Ok(Found::Origin(origin)) => {
                 let (mut reader, _) = readers.take_reader(read)?;
@@ -198,7 +211,7 @@ impl Streams {
                     as_of: (origin.last_by_topic_as_of > 0).then_some(origin.last_by_topic_as_of),
                     gaps: page.parts.iter().filter(|part| matches!(part, Part::Lost(_))).count() as u64,
                 };
-                known.note_gaps(&page.parts);
+                known.note_parts(&page.parts);
                 let place = Place { key, subscription: request, stream: known.name.as_str() };
                 place.tell_page(router, &head, &page.parts);
                 None
@@ -207,10 +220,10 @@ impl Streams {
         }
     }
 
-    /// A reader goes on where it was: its next page is likely to be read along with the last one.
+    /// A reader goes on when the connection's other ones have had their turn.
     fn put_back(&mut self, key: ConnectionKey, reader: Reader) {
         if let Some(readers) = self.readers.get_mut(&key) {
-            readers.behind.push_front(reader);
+            readers.behind.push_back(reader);
         }
     }
 
@@ -218,19 +231,19 @@ impl Streams {
         let readers = self.readers.get_mut(&key)?;
         if let Some(request) = readers.take_history(read) {
             self.forget_if_idle(key);
-            return Some(Told { key, message: refusal(request, failed), ends_subscription: false });
+            return Some(Told { is_refusal: true, ..Told::message(key, refusal(request, failed)) });
         }
         let (mut reader, id) = readers.take_reader(read)?;
         if let (Some(cursor), Some(id)) = (reader.cursor_mut(), id) {
-            // It is tried again when the connection is looked at next: with its next heartbeat at the latest.
             cursor.on_read_failed(id);
             self.put_back(key, reader);
+            self.to_retry.push(key);
             return None;
         }
         self.forget(key, reader.subscription);
         // It never began, so its reply can be what ends it.
         let _ = router.unsubscribe(key, reader.subscription, refusal(reader.subscription, failed).into());
-        Some(Told { key, message: Vec::new(), ends_subscription: true })
+        Some(Told { is_refusal: true, ends_subscription: true, ..Told::message(key, Vec::new()) })
     }
 
     pub(super) fn forget_if_idle(&mut self, key: ConnectionKey) {
@@ -264,10 +277,11 @@ fn count_of(parts: &[Part]) -> u64 {
 }
 
 impl Known {
-    fn note_gaps(&self, parts: &[Part]) {
+    fn note_parts(&self, parts: &[Part]) {
         for part in parts {
-            if let Part::Lost(gap) = part {
-                self.note_gap(gap.reason);
+            match part {
+                Part::Messages { count, .. } => self.metrics.readers.history_deliveries.add(u64::from(*count)),
+                Part::Lost(gap) => self.note_gap(gap.reason),
             }
         }
     }

@@ -18,8 +18,10 @@ use super::{
     reading::Told,
 };
 
-/// Requests for history of one connection that are under way or wait to leave. Each holds a page.
+/// Requests for history of one connection that are under way.
 const MAX_HISTORIES: usize = 8;
+/// Bytes of history that wait for a connection, at which no more is asked for it.
+const MAX_WAITING_BYTES: usize = 1 << 20;
 
 /// Why a subscription does not start, or history is not read.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,10 @@ pub(crate) enum NotStarted {
     NoStream,
     #[error("{0}")]
     InvalidStart(&'static str),
-    #[error("{MAX_HISTORIES} requests for history wait to be read by this client; read them first")]
+    #[error(
+        "{MAX_HISTORIES} requests for history are under way, or {MAX_WAITING_BYTES} bytes of it wait to be read by this \
+         client; read them first"
+    )]
     TooManyHistories,
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
@@ -52,13 +57,18 @@ impl Streams {
         let pattern = PatternBuf::new(subscribe.pattern.as_str()).map_err(|_| NotStarted::NoStream)?;
         router.subscribe(key, subscribe.id, subscribe.pattern, subscribe.overflow)?;
         router.hold(key, subscribe.id, stream);
-        self.readers.entry(key).or_default().resumable.insert(subscribe.id, Resumable { stream, told: 0 });
+        self.readers
+            .entry(key)
+            .or_default()
+            .resumable
+            .insert(subscribe.id, Resumable { stream, told: 0, reads_history: start != Start::Now });
         let (subscription, is_now) = (subscribe.id, start == Start::Now);
         let mut reader = Reader { subscription, stream, pattern, stage: Stage::Starting(start), knows_log: false };
         let now = self.known.get(stream as usize).map(|known| known.origin(known.delivered)).filter(|_| is_now);
         let told = now.map(|origin| self.begin(router, key, &mut reader, &origin));
         if let Some(readers) = self.readers.get_mut(&key) {
-            readers.behind.push_back(reader);
+            // Where it starts is soon found, and its client waits for the reply.
+            readers.behind.push_front(reader);
         }
         Ok(told)
     }
@@ -74,16 +84,18 @@ impl Streams {
         let start = history_start(&history.start)?;
         let pattern = PatternBuf::new(history.pattern.as_str()).map_err(|_| NotStarted::NoStream)?;
         let under_way = self.readers.get(&key).map_or(0, |readers| readers.histories.len());
-        let waiting = router.waiting(key).map_or(0, |waiting| waiting.asides);
-        if under_way + waiting >= MAX_HISTORIES {
+        let waiting_bytes = router.waiting(key).map_or(0, |waiting| waiting.aside_bytes);
+        if under_way >= MAX_HISTORIES || waiting_bytes >= MAX_WAITING_BYTES {
             return Err(NotStarted::TooManyHistories);
         }
         if let Some(known) = self.known.get(stream as usize) {
             known.metrics.readers.history_requests.inc();
         }
         let max_messages = history.max_messages.map(|max| u32::try_from(max).unwrap_or(u32::MAX));
-        let read = self.ask(key, stream, pattern, What::History { start, through: history.through, max_messages });
-        self.readers.entry(key).or_default().histories.push(HistoryRead { request: history.id, read });
+        let what = What::History { start, through: history.through, max_messages };
+        let read = self.ask(key, stream, pattern.clone(), what);
+        let history = HistoryRead { request: history.id, pattern, read };
+        self.readers.entry(key).or_default().histories.push(history);
         Ok(())
     }
 
@@ -101,7 +113,7 @@ impl Streams {
         origin: &Origin,
     ) -> Told {
         let mut message = Vec::new();
-        let told = |message| Told { key, message, ends_subscription: false };
+        let told = |message| Told::message(key, message);
         let (Some(known), subscription) = (self.known.get(reader.stream as usize), reader.subscription) else {
             return told(message);
         };

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use carillon_streams::{
-    keeper::{Group, HistoryPage, Part},
+    keeper::{Group, HistoryPage, Part, StreamBatch},
     stream::{Bounds, Epochs, PageLimits},
 };
 use carillon_wire::{Pattern, Topic};
@@ -44,11 +44,14 @@ impl Tail {
                 batches.push_back(TailBatch { group: Arc::clone(group), index, first, last });
             }
         }
+        if group.batches().iter().all(StreamBatch::is_empty) {
+            return;
+        }
         self.groups.push_back(Arc::clone(group));
-        self.size_bytes += group.size_bytes();
+        self.size_bytes += weight(group);
         while self.size_bytes > max_bytes {
             let Some(oldest) = self.groups.pop_front() else { return };
-            self.size_bytes -= oldest.size_bytes();
+            self.size_bytes -= weight(&oldest);
             for batch in oldest.batches() {
                 if let Some(batches) = self.batches.get_mut(batch.stream as usize) {
                     let _ = batches.pop_front_if(|first| Arc::ptr_eq(&first.group, &oldest));
@@ -83,10 +86,8 @@ impl Tail {
         let mut page = Builder::new(after);
         'batches: for batch in batches.range(start..) {
             let Some(found) = batch.group.batches().get(batch.index) else { break };
-            for message in found.messages() {
-                if message.sequence <= after {
-                    continue;
-                }
+            let known = usize::try_from((after + 1).saturating_sub(batch.first)).unwrap_or(usize::MAX);
+            for message in found.messages_from(known) {
                 if message.sequence > through || page.is_full(message.delivery.len(), limits) {
                     break 'batches;
                 }
@@ -100,6 +101,13 @@ impl Tail {
         let looked_at = page.looked_at;
         Some((page.finish(epochs, bounds), looked_at))
     }
+}
+
+/// What a group takes: its bytes, and what stands around them.
+fn weight(group: &Group) -> usize {
+    const AROUND_A_GROUP: usize = 512;
+    const AROUND_A_BATCH: usize = 256;
+    group.size_bytes() + AROUND_A_GROUP + group.batches().len() * AROUND_A_BATCH
 }
 
 struct Builder {

@@ -110,7 +110,7 @@ impl Outbox {
     /// What waits that a message of no stream has to share its room with. Asides are not part of it: what is read of a
     /// stream's history costs nobody a message.
     pub(super) fn waiting_beside_asides(&self) -> Waiting {
-        let aside_bytes = self.streams.as_ref().map_or(0, |lane| lane.aside_bytes());
-        Waiting { bytes: self.waiting.bytes - aside_bytes, asides: 0, ..self.waiting }
+        let Waiting { bytes, aside_bytes, .. } = self.waiting;
+        Waiting { bytes: bytes - aside_bytes, asides: 0, aside_bytes: 0, ..self.waiting }
     }
 }

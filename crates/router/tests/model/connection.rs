@@ -148,7 +148,7 @@ impl Connection {
         assert!(self.expected.iter().any(is_kept), "nothing was there that must be kept");
         let bytes = self.expected.iter().map(Expected::size).sum::<usize>() + self.most_gap_bytes();
         let messages = self.expected.iter().filter(|it| it.waits_as_message()).count();
-        assert!(Waiting { bytes, messages, asides: 0 }.memory_bytes() > max_bytes, "there was room");
+        assert!(Waiting { bytes, messages, ..Waiting::default() }.memory_bytes() > max_bytes, "there was room");
         self.give_up();
     }
 
@@ -199,6 +199,7 @@ impl Connection {
                 assert_eq!(self.told.get(&id), self.missing.get(&id), "all is told before the reply");
                 self.subscriptions.remove(&id);
             }
+            Some(Outgoing::InStream(message)) => panic!("nobody has published {message:?}"),
             Some(Outgoing::Aside(aside)) => panic!("nobody has pushed {aside:?}"),
         }
         true

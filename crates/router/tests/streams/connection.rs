@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use carillon_router::{Aside, ConnectionKey, Limits, Outgoing, Router, Waiting};
+use carillon_router::{Aside, ConnectionKey, Limits, Outgoing, Router, TakenAside, Waiting};
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 
 use crate::client::{Client, Log};
@@ -168,6 +168,7 @@ impl Connection {
                 .filter(|it| matches!(it.what, What::Plain { .. } | What::InStream { .. }))
                 .count(),
             asides: self.queue.iter().filter(|it| matches!(it.what, What::Aside(_))).count(),
+            aside_bytes: self.aside_bytes(),
         }
     }
 
@@ -202,12 +203,13 @@ impl Connection {
         };
         assert_eq!(next_bytes, Some(queued.bytes.len()));
         match (outgoing, queued.what) {
-            (Some(Outgoing::Message(message)), What::Plain { .. } | What::InStream { .. }) => {
+            (Some(Outgoing::Message(message)), What::Plain { .. })
+            | (Some(Outgoing::InStream(message)), What::InStream { .. }) => {
                 assert_eq!(message.bytes(), queued.bytes);
                 assert!(message.accepted_nanos().is_some());
                 self.client.message(message.bytes(), logs);
             }
-            (Some(Outgoing::Aside(aside)), What::Aside(meaning)) => {
+            (Some(Outgoing::Aside(TakenAside { aside, .. })), What::Aside(meaning)) => {
                 assert_eq!([&aside.head, &*aside.body].concat(), queued.bytes);
                 self.hear(meaning, logs);
             }

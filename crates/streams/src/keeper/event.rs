@@ -92,7 +92,13 @@ pub struct KeptMessage<'a> {
 impl StreamBatch {
     /// Its messages, in the order of their sequences.
     pub fn messages(&self) -> impl Iterator<Item = KeptMessage<'_>> {
-        (self.batch.first..).zip(&self.places).filter_map(|(sequence, place)| {
+        self.messages_from(0)
+    }
+
+    /// As [`messages`](Self::messages), but from the n-th one on, counted from 0; those before it cost nothing.
+    pub fn messages_from(&self, n: usize) -> impl Iterator<Item = KeptMessage<'_>> {
+        let first = self.batch.first.saturating_add(n as u64);
+        (first..).zip(self.places.get(n..).unwrap_or_default()).filter_map(|(sequence, place)| {
             let submissions = self.source.get(place.submissions as usize)?;
             let submitted = submissions.get(place.entry as usize)?;
             Some(KeptMessage {

@@ -1,12 +1,14 @@
 //! What is asked of the readers, and what they answer.
 
+use std::sync::Weak;
+
 use carillon_wire::PatternBuf;
 
 use super::reading::HistoryPage;
 use crate::stream::{Epoch, Origin, Read, Start};
 
 /// Something to read, of one stream. Whoever asks bounds how many of them are under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReadRequest {
     /// Which shard is told the answer.
     pub shard: usize,
@@ -20,6 +22,16 @@ pub struct ReadRequest {
     pub pattern: PatternBuf,
     /// What of them.
     pub what: What,
+    /// While it lives, somebody wants the answer. Once it is gone, a request that still waits is dropped, and never
+    /// answered. `None`: it is answered in any case.
+    pub asker: Option<Weak<()>>,
+}
+
+impl ReadRequest {
+    /// Whether nobody wants the answer any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.asker.as_ref().is_some_and(|asker| asker.strong_count() == 0)
+    }
 }
 
 /// What is to be read.
@@ -56,7 +68,7 @@ pub enum HistoryStart {
     },
 }
 
-/// The answer to a [`ReadRequest`]. Each gets exactly one.
+/// The answer to a [`ReadRequest`]. Each gets exactly one, unless its asker is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadReply {
     /// As in the request.

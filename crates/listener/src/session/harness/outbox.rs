@@ -108,6 +108,7 @@ impl Outbox {
                 }
                 other => panic!("{other:?} as the end of a subscription"),
             },
+            Outgoing::InStream(message) => panic!("{message:?}, and there are no streams here"),
             Outgoing::Aside(aside) => panic!("{aside:?}, and there are no streams here"),
         }
         matches!(next, Outgoing::Message(_))

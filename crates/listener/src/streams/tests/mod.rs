@@ -1,6 +1,7 @@
 //! A shard's hub and a real keeper of memory streams, in any order of events, against what was kept.
 
 mod client;
+mod fairness;
 mod world;
 
 use std::collections::HashMap;

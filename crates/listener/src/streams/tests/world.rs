@@ -7,7 +7,7 @@ use std::{
 };
 
 use carillon_metrics::{DropReason, ShardMetrics, StreamMetrics};
-use carillon_router::Outgoing;
+use carillon_router::{ConnectionKey, Outgoing, TakenAside};
 use carillon_streams::{
     keeper::{Event, Keeper, Options, Shards},
     stream::{DedupWindow, Definition, Durability, Retention, StreamName},
@@ -62,10 +62,10 @@ pub(super) struct World {
     pub(super) truth: Truth,
     /// What was committed and not delivered yet, as the shard has taken it.
     under_way: Option<Progress>,
+    /// Connections whose task is to be polled.
+    woken: Vec<ConnectionKey>,
     submitted: usize,
     answered: usize,
-    asked: usize,
-    replied: usize,
     now_us: u64,
 }
 
@@ -96,10 +96,9 @@ impl World {
             connections: Default::default(),
             truth: Truth::default(),
             under_way: None,
+            woken: Vec::new(),
             submitted: 0,
             answered: 0,
-            asked: 0,
-            replied: 0,
             now_us: 1_700_000_000_000_000,
         };
         world.connections = std::array::from_fn(|_| Connection::of(world.hub.connect()));
@@ -144,9 +143,8 @@ impl World {
         }
         for read in self.hub.take_reads() {
             self.keeper.read(read);
-            self.asked += 1;
         }
-        self.hub.take_ready(&mut Vec::new());
+        self.hub.take_ready(&mut self.woken);
     }
 
     /// Delivers a part of what is under way, or takes the next event. Whether there was anything.
@@ -176,7 +174,6 @@ impl World {
                 self.under_way = Some(Progress::of(committed.group));
             }
             Some(Event::Read(reply)) => {
-                self.replied += 1;
                 if let Some(told) = self.hub.on_reply(reply) {
                     assert!(!told.ends_subscription);
                     let at = self.connections.iter().position(|it| it.key == Some(told.key));
@@ -190,31 +187,64 @@ impl World {
         true
     }
 
-    /// Everything that is under way comes to its end.
+    /// The connection's task is polled, and its socket takes everything. Whether it is to be polled again.
+    fn poll(&mut self, at: usize) -> bool {
+        while self.write(at) {}
+        self.hub.begin_turn(1);
+        let has_more = self.hub.read_on(self.connections[at].key.unwrap());
+        self.after();
+        has_more
+    }
+
+    /// Takes events until all that was submitted is answered and delivered.
+    pub(super) fn take_events(&mut self) {
+        while self.event() || self.submitted > self.answered {
+            std::thread::yield_now();
+        }
+    }
+
+    /// One poll of a connection, and the answers to what it asked for; tells for which patterns.
+    pub(super) fn poll_and_answer(&mut self, at: usize) -> Vec<String> {
+        while self.write(at) {}
+        self.hub.begin_turn(1);
+        self.hub.read_on(self.connections[at].key.unwrap());
+        let reads: Vec<_> = self.hub.take_reads().collect();
+        let asked = reads.iter().map(|read| read.pattern.as_str().to_owned()).collect();
+        for read in reads {
+            self.keeper.read(read);
+        }
+        while !self.is_quiet() {
+            self.event();
+            self.woken.clear();
+        }
+        asked
+    }
+
+    /// Everything that is under way comes to its end, without anybody being polled who was not woken.
     pub(super) fn settle(&mut self) {
-        let mut quiet = 0;
-        while quiet < 3 {
-            let mut did = false;
-            while self.event() {
-                did = true;
+        // Sockets take again what they did not take before.
+        let mut to_poll: Vec<_> = (0..CONNECTIONS).collect();
+        loop {
+            while self.event() {}
+            for key in std::mem::take(&mut self.woken) {
+                to_poll.extend(self.connections.iter().position(|connection| connection.key == Some(key)));
             }
-            for at in 0..CONNECTIONS {
-                while self.write(at) {
-                    did = true;
+            match to_poll.pop() {
+                Some(at) => {
+                    if self.poll(at) {
+                        to_poll.push(at);
+                    }
                 }
-                self.hub.begin_turn(1);
-                self.hub.read_on(self.connections[at].key.unwrap());
-                self.after();
-            }
-            if self.submitted > self.answered || self.asked > self.replied {
-                std::thread::yield_now();
-                quiet = 0;
-            } else if did {
-                quiet = 0;
-            } else {
-                quiet += 1;
+                None if self.submitted == self.answered && self.is_quiet() => return,
+                None => std::thread::yield_now(),
             }
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let streams = self.hub.streams.as_ref().unwrap();
+        let is_read = streams.readers.values().all(|it| it.reading.is_none() && it.histories.is_empty());
+        is_read && self.under_way.is_none() && self.woken.is_empty() && self.queue.0.lock().unwrap().is_empty()
     }
 
     pub(super) fn subscribe(&mut self, at: usize, pattern: &str, start: u8) {
@@ -287,8 +317,10 @@ impl World {
     pub(super) fn write(&mut self, at: usize) -> bool {
         let Some(next) = self.hub.next(self.connections[at].key.unwrap()) else { return false };
         match next {
-            Outgoing::Message(message) | Outgoing::Reply(message) => self.hear(at, message.bytes()),
-            Outgoing::Aside(aside) => {
+            Outgoing::Message(message) | Outgoing::InStream(message) | Outgoing::Reply(message) => {
+                self.hear(at, message.bytes())
+            }
+            Outgoing::Aside(TakenAside { aside, .. }) => {
                 let whole = [&aside.head, aside.body.as_ref()].concat();
                 self.hear(at, &whole);
             }

@@ -111,6 +111,9 @@ impl Queue {
         let mut state = lock(&self.state);
         loop {
             if let Some(request) = state.waiting.pop_front() {
+                if request.is_abandoned() {
+                    continue;
+                }
                 return Some(if state.is_stopping { Turn::Refuse(request) } else { Turn::Serve(request) });
             }
             if state.is_stopping {

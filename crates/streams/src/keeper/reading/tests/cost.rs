@@ -58,7 +58,8 @@ fn a_storm_of_resumes_reads_the_disk_about_as_much_as_one_reader() {
         let after = last - 2_000 + random.below(2_000);
         positions.push(after);
         let what = What::Page(all_behind(after));
-        readers.request(ReadRequest { shard: 0, ticket: 7, request, stream: 0, pattern: pattern(">"), what });
+        let pattern = pattern(">");
+        readers.request(ReadRequest { shard: 0, ticket: 7, request, stream: 0, pattern, what, asker: None });
     }
     for reply in events[0].iter().map(reply).take(as_index(REQUESTS)) {
         let Ok(Found::Page(page)) = reply.found else { panic!("{reply:?}") };

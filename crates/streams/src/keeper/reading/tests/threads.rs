@@ -34,7 +34,7 @@ pub(super) fn reply(event: Event) -> ReadReply {
 
 fn request(shard: usize, request: u64) -> ReadRequest {
     let what = What::Page(all_behind(request % 5));
-    ReadRequest { shard, ticket: 9, request, stream: 0, pattern: pattern(">"), what }
+    ReadRequest { shard, ticket: 9, request, stream: 0, pattern: pattern(">"), what, asker: None }
 }
 
 #[test]
@@ -77,4 +77,28 @@ fn what_waits_at_a_stop_is_refused_and_all_of_it_answered() {
     assert!(refused >= 100 - world.reading.shared.options.reader_threads - 1, "{refused}");
     readers.request(request(0, 100));
     assert!(receivers[0].try_recv().is_err(), "nobody answers any more");
+}
+
+#[test]
+fn requests_whose_asker_is_gone_are_dropped() {
+    let mut world = World::new(Durability::Disk, small_options());
+    world.publish(TOPICS, 0);
+    let (shards, receivers) = shards(1);
+    let readers = Readers::start(&world.reading.shared, &shards).unwrap();
+    let (stays, leaves) = (Arc::new(()), Arc::new(()));
+    // As many as the threads and the shard's queue hold; what is behind them waits.
+    let held = world.reading.shared.options.reader_threads as u64 + 1;
+    for number in 0..held {
+        readers.request(request(0, number));
+    }
+    for number in 0..20 {
+        let asker = Arc::downgrade(if number % 2 == 0 { &stays } else { &leaves });
+        readers.request(ReadRequest { asker: Some(asker), ..request(0, held + number) });
+    }
+    drop(leaves);
+    let mut answered: Vec<_> = receivers[0].iter().take(as_index(held + 10)).map(|event| reply(event).request).collect();
+    readers.stop();
+    assert_eq!(receivers[0].try_iter().count(), 0);
+    answered.sort_unstable();
+    assert!(answered.into_iter().eq((0..held).chain((0..10).map(|n| held + 2 * n))));
 }
