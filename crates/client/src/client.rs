@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     send_queue_bytes: u32,
     receive_queue_bytes: usize,
     last_key: AtomicU64,
-    /// The broker's limit of the last welcome; 0 when it told none.
+    /// The broker's limit of the last welcome; 0 before the first.
     max_payload_bytes: AtomicU64,
     ended: OnceLock<ConnectionLost>,
 }
@@ -191,12 +191,13 @@ impl Client {
         let drained = Arc::clone(&self.shared.drained);
         // Dropped on every way out but the last, and then it unsubscribes.
         let (commands, bound_bytes) = (self.commands.clone(), self.shared.receive_queue_bytes);
-        let (subscription, sink) = Subscription::new(key, commands, options.start.as_ref(), bound_bytes, drained);
+        let (mut subscription, sink) = Subscription::new(key, commands, options.start.as_ref(), bound_bytes, drained);
         let (reply, outcome) = oneshot::channel();
         let SubscribeOptions { overflow, start } = options;
         let subscribe = Subscribe { key, patterns: checked, overflow, start, sink, reply };
         self.command(Command::Subscribe(subscribe)).map_err(SubscribeError::Ended)?;
-        outcome.await.unwrap_or_else(|_| Err(SubscribeError::Ended(self.end_cause())))?;
+        let begins_at = outcome.await.unwrap_or_else(|_| Err(SubscribeError::Ended(self.end_cause())))?;
+        subscription.begin_at(begins_at);
         Ok(subscription)
     }
 

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     error::{ConnectionLost, HistoryError, PublishError, SubscribeError},
     history::HistoryPage,
+    position::Position,
     publication::Ack,
     start::Start,
     subscription::Sink,
@@ -114,7 +115,8 @@ pub(crate) struct Subscribe {
     /// Where it starts; with one there is one pattern.
     pub(crate) start: Option<Start>,
     pub(crate) sink: Sink,
-    pub(crate) reply: oneshot::Sender<Result<(), SubscribeError>>,
+    /// Accepted, and where it begins, where that is a position.
+    pub(crate) reply: oneshot::Sender<Result<Option<Position>, SubscribeError>>,
 }
 
 /// A page of history to be read.
@@ -149,12 +151,17 @@ impl PageStart {
         }
     }
 
-    /// The epoch that the page is expected to be of, where there is one.
-    pub(crate) fn epoch(&self) -> Option<&str> {
+    /// Whether a page belongs to another history of the stream than this start.
+    pub(crate) fn is_not_of(&self, page: &HistoryPage, through: Option<u64>) -> bool {
+        let at = &page.position;
         match self {
-            Self::At(Start::Behind(position)) => Some(position.epoch()),
-            Self::At(_) => None,
-            Self::LastByTopic { epoch, .. } => Some(epoch),
+            // A stream that ends before what was seen of it, as after a restore, has not got that any more.
+            Self::At(Start::Behind(asked)) => {
+                let seen = through.map_or(asked.sequence(), |through| through.min(asked.sequence()));
+                asked.epoch() != at.epoch() || at.sequence() < seen
+            }
+            Self::At(_) => false,
+            Self::LastByTopic { epoch, as_of, .. } => **epoch != *at.epoch() || page.as_of != Some(*as_of),
         }
     }
 }

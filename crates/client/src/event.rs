@@ -1,6 +1,6 @@
 //! What a subscription gives to the application.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use carillon_wire::{EpochReason, GapReason, PatternBuf, Resumed as Resumption};
 
@@ -148,10 +148,10 @@ pub enum Ended {
 #[non_exhaustive]
 pub enum Missing {
     /// Messages are lost.
-    #[error("{} messages of {} are missing: {}", .0.count, .0.pattern.as_str(), .0.reason)]
+    #[error("{0}")]
     Gap(Gap),
     /// Another epoch counts.
-    #[error("the stream {} has another epoch, {}, from sequence {} on: {}", .0.stream, .0.epoch, .0.from, .0.reason)]
+    #[error("{0}")]
     EpochChanged(EpochChanged),
     /// The connection was lost, and what was published meanwhile is not known.
     #[error("messages may be missing, the connection was away for {:.1?}: {}", .0.downtime, .0.cause)]
@@ -159,6 +159,34 @@ pub enum Missing {
     /// Nothing more comes.
     #[error(transparent)]
     Ended(Ended),
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pattern, reason, count, range } = self;
+        match range {
+            None => write!(f, "{count} messages of {} are missing here: {reason}", pattern.as_str()),
+            // How many of them had a topic that matches, nobody can tell any more.
+            Some(GapRange { stream, first, last }) => {
+                write!(f, "sequences {first} to {last} of the stream {stream} are missing here: {reason}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for EpochChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream, epoch, reason, from, .. } = self;
+        match reason {
+            // The only reason for which the epoch may be the one that the reader named.
+            EpochReason::PositionAhead => write!(
+                f,
+                "the stream {stream} ends before the position that was given; it goes on with sequence {from} of the \
+                 epoch {epoch}: {reason}"
+            ),
+            _ => write!(f, "the stream {stream} has another epoch, {epoch}, from sequence {from} on: {reason}"),
+        }
+    }
 }
 
 impl Event {

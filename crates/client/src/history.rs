@@ -55,8 +55,10 @@ pub enum HistoryItem {
     Message(Message),
     /// A range that was asked for and is lost.
     Gap(Gap),
-    /// The position that history was to go on behind is of another epoch than the stream has now. What follows is of this one,
-    /// and what was read before may not be in it.
+    /// The position that history was to go on behind is of another epoch than the stream has now, or beyond its end. What
+    /// was read before may be gone from the stream. Last values all come again behind this. Otherwise what follows is of this
+    /// epoch, but need not join on to what was read before: read anew, or subscribe behind the position to be told from where
+    /// on the stream is another.
     EpochChanged {
         /// The stream's name.
         stream: Arc<str>,
@@ -124,7 +126,7 @@ impl History {
         self.client.command(Command::History(Box::new(request))).map_err(HistoryError::Ended)?;
         let mut page = outcome.await.unwrap_or_else(|_| Err(HistoryError::Ended(self.client.end_cause())))?;
         let epoch = page.position.epoch_shared();
-        if start.epoch().is_some_and(|asked| *asked != *epoch) {
+        if start.is_not_of(&page, self.through) {
             let change = HistoryItem::EpochChanged { stream: Arc::clone(&page.stream), epoch: Arc::clone(&epoch) };
             page.items.insert(0, change);
         }

@@ -13,7 +13,9 @@ use crate::position::Position;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With what is published from now on; what comes after is resumed without a loss. There is no history of it.
+    /// With what is published from now on; what comes after is resumed without a loss. There is no history of it. To resume is to
+    /// read history, so a client that may not do so has its subscription [ended](crate::Event::Ended) after a lost connection;
+    /// without a start it would go on.
     Now,
     /// With the newest message of each topic, in the order of their sequences, then all that follow.
     ///
@@ -23,7 +25,8 @@ pub enum Start {
     Newest(u64),
     /// Behind a position that was seen before: the way to come back after a restart of the application.
     Behind(Position),
-    /// With the first message that the broker accepted at this time or later.
+    /// With the first message that the broker accepted at this time or later, by its clock. A time that is yet to come is as
+    /// [`Now`](Self::Now).
     Since(SystemTime),
     /// With the first message that is kept.
     Beginning,

@@ -67,6 +67,13 @@ impl Subscription {
         (Self { events, level: Arc::clone(&level), progress, key, commands }, Sink { events: sender, level })
     }
 
+    /// The broker told where it begins.
+    pub(crate) fn begin_at(&mut self, position: Option<Position>) {
+        if let (Some(progress), Some(position)) = (&mut self.progress, position) {
+            progress.reach(&position.epoch_shared(), position.sequence());
+        }
+    }
+
     /// The next event, or `None` after the last.
     ///
     /// Cancel safe: when the future is dropped, no event is lost.

@@ -27,9 +27,9 @@ the messages.
 JSON: a message is an object with \"topic\", \"payload\" (\"payload_base64\" where it is not UTF-8), \"time\" and \"headers\"; one \
 that a stream keeps has \"stream\", \"sequence\" and \"epoch\" too, without --from or --last not always the last of them. What \
 happens beside messages is an object with one key:
-  gap            messages are lost: \"pattern\", \"reason\", \"count\"; of a stream \"stream\", \"first\" and \"last\" too
-  epoch_changed  other numbers count: \"stream\", \"epoch\", \"reason\"; messages go on with sequence \"from\"
-  resumed        back at a position: \"outcome\", \"stream\", \"epoch\", \"sequence\", and \"reconnected\" or null
+  gap            messages are lost: \"pattern\", \"reason\", \"count\"; \"stream\", \"first\", \"last\"
+  epoch_changed  other numbers count: \"stream\", \"epoch\", \"reason\"; they go on with \"from\"
+  resumed        back at a position: \"outcome\", \"stream\", \"epoch\", \"sequence\", \"reconnected\"
   caught_up      everything is there up to now: \"stream\", \"epoch\", \"sequence\"
   reconnected    messages may be missing: \"downtime_ms\", \"cause\"
 To go on later, use --from with epoch and sequence of the last message that was done with.";

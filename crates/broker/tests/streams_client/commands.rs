@@ -1,6 +1,6 @@
 //! `carillon pub` and `carillon sub` on streams, as they are typed.
 
-use std::process::Output;
+use std::{path::Path, process::Output};
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,10 @@ fn pub_tells_where_a_message_is_kept() {
     let line = printed(publish(&["orders.a", "x", "-v"]));
     assert!(line.starts_with("kept in orders at ") && line.ends_with(":2\n"), "{line}");
     let first = &objects(publish(&["orders.a", "x", "--message-id", "id", "--json"]))[0];
-    assert_eq!((&first["stream"], &first["sequence"], &first["duplicate"]), (&"orders".into(), &3.into(), &false.into()));
+    assert_eq!(
+        (&first["stream"], &first["sequence"], &first["duplicate"]),
+        (&"orders".into(), &3.into(), &false.into())
+    );
     let again = &objects(publish(&["orders.a", "x", "--message-id", "id", "--json"]))[0];
     assert_eq!((&again["sequence"], &again["epoch"], &again["duplicate"]), (&3.into(), &first["epoch"], &true.into()));
     assert!(printed(publish(&["orders.a", "x", "--message-id", "id", "-v"])).contains(":3, where it was before"));
@@ -66,11 +69,13 @@ fn sub_starts_where_it_is_told() {
         (["--from", &position], &["3", "4"]),
     ] {
         let count = payloads.len().to_string();
-        let sub = |more: &[&str]| site.run(&broker, &[&["sub", "orders.>", "--count", &count], &start[..], more].concat());
+        let sub =
+            |more: &[&str]| site.run(&broker, &[&["sub", "orders.>", "--count", &count], &start[..], more].concat());
         let raw = printed(sub(&["--raw"]));
         assert_eq!(raw.lines().collect::<Vec<_>>(), payloads, "{start:?}");
         let messages = objects(sub(&["--json"])).into_iter().filter(|object| object.get("topic").is_some());
-        let kept = messages.map(|object| (object["sequence"].to_string(), object["payload"].clone(), object["epoch"].clone()));
+        let kept =
+            messages.map(|object| (object["sequence"].to_string(), object["payload"].clone(), object["epoch"].clone()));
         let expected = payloads.iter().map(|payload| ((*payload).to_owned(), json!(payload), json!(epoch)));
         assert_eq!(kept.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{start:?}");
     }
@@ -101,7 +106,10 @@ fn sub_tells_what_happened_beside_messages() {
 
     let events = objects(sub("another:7", &["--json"]));
     let changed = json!({ "stream": "orders", "epoch": epoch, "reason": "created", "from": 4 });
-    assert_eq!((&events[0]["resumed"]["outcome"], &events[1]), (&"other_epoch".into(), &json!({ "epoch_changed": changed })));
+    assert_eq!(
+        (&events[0]["resumed"]["outcome"], &events[1]),
+        (&"other_epoch".into(), &json!({ "epoch_changed": changed }))
+    );
 }
 
 #[test]
@@ -125,6 +133,21 @@ fn sub_refuses_what_makes_no_sense_with_a_reason() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", told(&output));
         assert!(told(&output).contains(text), "{args:?}: {}", told(&output));
     }
+}
+
+#[test]
+fn example_to_try_keeps_what_is_published_once_over_a_kill() {
+    let site = Site::new(&[]);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/streams.example.toml");
+    let broker = site.start_with(&example);
+    let publish = ["pub", "orders.eu.created", r#"{"order":4711}"#, "--message-id", "4711", "-v"];
+    assert!(printed(site.run(&broker, &publish)).ends_with(":1\n"));
+    assert!(printed(site.run(&broker, &publish)).ends_with(":1, where it was before\n"));
+    drop(broker);
+    let broker = site.start_with(&example);
+    assert!(printed(site.run(&broker, &publish)).ends_with(":1, where it was before\n"));
+    let read = site.run(&broker, &["sub", "--from", "beginning", "--count", "1", "orders.>"]);
+    assert_eq!(printed(read), "orders.eu.created {\"order\":4711}\n");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What streams lose, by retention, by a purge, or by an operator who removes all: always told, with what is gone.
 
-use carillon_client::{EpochReason, GapReason, HistoryItem, Missing, Resumption, Start, SubscribeOptions};
+use carillon_client::{EpochReason, GapReason, HistoryItem, Missing, Position, Resumption, Start, SubscribeOptions};
 
-use crate::site::{Site, Told, event, next, numbered, publish, publish_numbers, subscribe, take};
+use crate::site::{Site, Told, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take};
 
 #[tokio::test]
 async fn retention_gap_is_told_with_its_range_to_who_was_away() {
@@ -93,14 +93,9 @@ async fn removal_begins_another_epoch_for_all_who_are_live() {
         site.operate(&broker, &["rm", stream, "--yes"]);
         publish_numbers(&client, topic, 0..2).await;
         assert_eq!(next(&mut started).await, Told::Epoch(EpochReason::Created, 1));
-        let mut rest = Vec::new();
-        while rest.len() < 2 {
-            match next(&mut started).await {
-                Told::CaughtUp(_) => {}
-                other => rest.push(other),
-            }
+        for message in numbered(0..2) {
+            assert_eq!(next_but_caught_up(&mut started).await, message);
         }
-        assert_eq!(rest, numbered(0..2));
         assert_eq!(take(&mut plain, 3).await, [vec![Told::Epoch(EpochReason::Created, 1)], numbered(0..2)].concat());
         let after = started.position().unwrap().clone();
         assert_eq!((after.sequence(), after.epoch() == before.epoch()), (2, false));
@@ -109,7 +104,73 @@ async fn removal_begins_another_epoch_for_all_who_are_live() {
         let mut away = subscribe(&client, pattern, Start::Behind(before)).await;
         let changed = vec![Told::Resumed(Resumption::OtherEpoch, 0), Told::Epoch(EpochReason::Created, 1)];
         assert_eq!(take(&mut away, 4).await, [changed, numbered(0..2)].concat());
-        let mut missing = subscribe(&client, pattern, Start::Behind(after)).await;
-        let _ = event(&mut missing).await;
+        let mut same = subscribe(&client, pattern, Start::Behind(after)).await;
+        assert_eq!(take(&mut same, 2).await, [Told::Resumed(Resumption::Continued, 2), Told::CaughtUp(2)]);
     }
+}
+
+#[tokio::test]
+async fn renewed_epoch_loses_nothing_that_both_epochs_have() {
+    let site = Site::new(&[]);
+    let broker = site.start();
+    let client = site.client(&broker).await;
+    for (pattern, topic, stream) in [("orders.>", "orders.a", "orders"), ("ticks.*", "ticks.a", "ticks")] {
+        let mut live = subscribe(&client, pattern, Start::Now).await;
+        publish_numbers(&client, topic, 0..3).await;
+        assert_eq!(take(&mut live, 2).await, [vec![Told::CaughtUp(0)], numbered(0..1)].concat());
+        let first = live.position().unwrap().clone();
+        assert_eq!(take(&mut live, 2).await, numbered(1..3));
+        site.operate(&broker, &["renew-epoch", stream]);
+        assert_eq!(next(&mut live).await, Told::Epoch(EpochReason::Renewed, 4));
+        publish_numbers(&client, topic, 3..4).await;
+        assert_eq!(next_but_caught_up(&mut live).await, numbered(3..4)[0]);
+
+        let mut away = subscribe(&client, pattern, Start::Behind(first.clone())).await;
+        let changed = vec![Told::Resumed(Resumption::OtherEpoch, 1), Told::Epoch(EpochReason::Renewed, 2)];
+        assert_eq!(take(&mut away, 5).await, [changed, numbered(1..4)].concat());
+
+        // What was seen is no less seen because less is asked for, and nothing has changed then.
+        let seen = live.position().unwrap().clone();
+        for through in [2, 4, 100] {
+            let mut history = client.history(pattern, Start::Behind(seen.clone())).unwrap().through(through);
+            assert!(history.next().await.unwrap().is_none());
+        }
+
+        // A position that the stream has not come to, as after a restore without a renewed epoch.
+        let epoch = live.position().unwrap().epoch().to_owned();
+        let beyond = Position::new(epoch, 100).unwrap();
+        let mut ahead = subscribe(&client, pattern, Start::Behind(beyond.clone())).await;
+        let changed = [Told::Resumed(Resumption::OtherEpoch, 4), Told::Epoch(EpochReason::PositionAhead, 5)];
+        assert_eq!(take(&mut ahead, 2).await, changed);
+        let mut history = client.history(pattern, Start::Behind(beyond)).unwrap();
+        assert!(matches!(history.next().await.unwrap(), Some(HistoryItem::EpochChanged { .. })));
+        publish_numbers(&client, topic, 4..5).await;
+        assert_eq!(next_but_caught_up(&mut ahead).await, numbered(4..5)[0]);
+    }
+}
+
+#[tokio::test]
+async fn history_tells_what_was_taken_between_two_pages() {
+    let site = Site::new(&[]);
+    let broker = site.start();
+    let client = site.client(&broker).await;
+    publish_numbers(&client, "orders.a", 0..6).await;
+    let mut history = client.history("orders.>", Start::Beginning).unwrap().max_messages(2);
+    assert_eq!(history.next_page().await.unwrap().unwrap().items.len(), 2);
+    site.operate(&broker, &["purge", "orders", "--before", "5", "--yes"]);
+    let page = history.next_page().await.unwrap().unwrap();
+    let HistoryItem::Gap(gap) = &page.items[0] else { panic!("{page:?}") };
+    let range = gap.range.as_ref().unwrap();
+    assert_eq!((gap.reason, range.first, range.last, page.items.len()), (GapReason::Purge, 3, 4, 3));
+
+    let mut history = client.history("orders.>", Start::Beginning).unwrap().max_messages(1);
+    let before = history.next_page().await.unwrap().unwrap();
+    site.operate(&broker, &["rm", "orders", "--yes"]);
+    publish_numbers(&client, "orders.a", 0..1).await;
+    let page = history.next_page().await.unwrap().unwrap();
+    assert_ne!(page.position.epoch(), before.position.epoch());
+    let [HistoryItem::EpochChanged { stream, .. }, HistoryItem::Message(message)] = &page.items[..] else {
+        panic!("{page:?}")
+    };
+    assert_eq!((&**stream, message.sequence(), page.is_end), ("orders", Some(1), true));
 }

@@ -14,5 +14,6 @@ mod publishing;
 mod reading;
 mod resuming;
 mod site;
+mod slow;
 #[path = "../support/mod.rs"]
 mod support;

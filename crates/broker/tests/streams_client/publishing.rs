@@ -67,19 +67,25 @@ async fn unexpected_sequence_tells_what_is_so_and_one_of_many_wins() {
     assert_eq!(publish(&client, "orders.b", "other").await, 2);
     assert_eq!(kept_at(expecting(1).await).sequence(), 3);
 
+    // What is known by its id is told again, though the topic has moved on since.
+    let both = || client.publication("orders.a", "x").expected_sequence(3).message_id("id").acknowledged();
+    let (first, again) = (both().await.unwrap().kept.unwrap(), both().await.unwrap().kept.unwrap());
+    assert_eq!((first.position.sequence(), again.is_duplicate), (4, true));
+    assert_eq!(first.position, again.position);
+
     let mut racing = Vec::new();
     for _ in 0..10 {
-        let publication = client.publication("orders.a", "x").expected_sequence(3);
+        let publication = client.publication("orders.a", "x").expected_sequence(4);
         racing.push(publication.enqueue().await.unwrap());
     }
     let mut won = 0;
     for outcome in racing {
         match outcome.await {
             Ok(ack) => {
-                assert_eq!(ack.kept.unwrap().position.sequence(), 4);
+                assert_eq!(ack.kept.unwrap().position.sequence(), 5);
                 won += 1;
             }
-            lost => assert_eq!(refused(lost), unexpected(4)),
+            lost => assert_eq!(refused(lost), unexpected(5)),
         }
     }
     assert_eq!(won, 1);
@@ -91,10 +97,9 @@ async fn what_no_stream_keeps_is_not_promised() {
     let broker = site.start();
     let client = site.client(&broker).await;
     assert_eq!(client.publish_acknowledged("loose.a", "x").await.unwrap().kept, None);
-    for publication in [
-        client.publication("loose.a", "x").message_id("id"),
-        client.publication("loose.a", "x").expected_sequence(0),
-    ] {
+    for publication in
+        [client.publication("loose.a", "x").message_id("id"), client.publication("loose.a", "x").expected_sequence(0)]
+    {
         let Err(PublishError::Refused(refusal)) = publication.acknowledged().await else { panic!("not refused") };
         assert_eq!(refusal.code, ErrorCode::NoStream);
     }

@@ -3,10 +3,13 @@
 use std::time::SystemTime;
 
 use carillon_client::{
-    Client, ErrorCode, History, HistoryError, HistoryItem, Position, Start, SubscribeError, SubscribeOptions,
+    Client, Ended, ErrorCode, Event, History, HistoryError, HistoryItem, Position, Start, SubscribeError,
+    SubscribeOptions,
 };
 
-use crate::site::{Site, Told, kept_at, next, numbered, publish, publish_numbers, subscribe, take};
+use crate::site::{
+    Site, Told, event, kept_at, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take,
+};
 
 async fn sequences(mut history: History) -> Vec<u64> {
     let mut sequences = Vec::new();
@@ -25,7 +28,7 @@ async fn eleven(client: &Client, prefix: &str) -> (Position, SystemTime) {
     publish_numbers(client, &a, 0..4).await;
     let fifth = kept_at(client.publish_acknowledged(&a, "4").await);
     let mut tail = subscribe(client, &a, Start::Newest(1)).await;
-    let carillon_client::Event::Message(message) = crate::site::event(&mut tail).await else { panic!("no message") };
+    let Event::Message(message) = event(&mut tail).await else { panic!("no message") };
     let after = message.time() + std::time::Duration::from_micros(1);
     // The broker's clock is this machine's.
     while SystemTime::now() <= after {}
@@ -50,6 +53,8 @@ async fn subscription_starts_where_it_is_told() {
             (Start::Now, 11),
         ] {
             let mut subscription = subscribe(&client, pattern, start).await;
+            // Known before anything came, so that it can be kept at once.
+            assert_eq!(subscription.position().map(Position::sequence), Some(first), "{pattern}");
             let expected = [numbered(first..11), vec![Told::CaughtUp(11)]].concat();
             assert_eq!(take(&mut subscription, expected.len()).await, expected);
         }
@@ -66,16 +71,7 @@ async fn subscription_starts_where_it_is_told() {
         assert_eq!(take(&mut last, 3).await, expected);
         assert_eq!(publish(&client, &format!("{prefix}.c"), "11").await, 12);
         for subscription in [&mut behind, &mut last] {
-            assert_eq!(skip_caught_up(subscription).await, numbered(11..12)[0]);
-        }
-    }
-}
-
-async fn skip_caught_up(subscription: &mut carillon_client::Subscription) -> Told {
-    loop {
-        let told = next(subscription).await;
-        if !matches!(told, Told::CaughtUp(_)) {
-            return told;
+            assert_eq!(next_but_caught_up(subscription).await, numbered(11..12)[0]);
         }
     }
 }
@@ -155,4 +151,29 @@ async fn start_and_history_ask_for_one_stream() {
     assert_eq!(refusal.code, ErrorCode::InvalidStart);
     let two = client.subscribe_many(["orders.a", "orders.b"], SubscribeOptions::default().start(Start::Now)).await;
     assert!(matches!(two, Err(SubscribeError::ManyPatternsWithStart { patterns: 2 })), "{two:?}");
+}
+
+#[tokio::test]
+async fn who_may_not_read_history_is_live_until_the_connection_is_lost_and_told_then() {
+    let site = Site::with_access("[roles.guest]\npublish.allow = [\">\"]\nsubscribe.allow = [\">\"]\n");
+    let broker = site.start();
+    let client = site.client(&broker).await;
+    for start in [Start::Beginning, Start::LastByTopic, Start::Newest(1), Start::Since(SystemTime::now())] {
+        let outcome = client.subscribe("orders.>", SubscribeOptions::default().start(start)).await;
+        let Err(SubscribeError::Refused { refusal, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(refusal.code, ErrorCode::Forbidden);
+    }
+    let outcome = client.history("orders.>", Start::Beginning).unwrap().next_page().await;
+    assert!(matches!(outcome, Err(HistoryError::Refused(_))), "{outcome:?}");
+    let mut started = subscribe(&client, "orders.>", Start::Now).await;
+    let mut plain = client.subscribe("orders.>", SubscribeOptions::default()).await.unwrap();
+    publish_numbers(&client, "orders.a", 0..1).await;
+    assert_eq!(take(&mut started, 2).await, [vec![Told::CaughtUp(0)], numbered(0..1)].concat());
+    assert_eq!(take(&mut plain, 1).await, numbered(0..1));
+
+    let _broker = site.kill_and_restart(broker).await;
+    let Event::Ended(Ended::Refused { refusal, .. }) = event(&mut started).await else { panic!("goes on") };
+    assert_eq!(refusal.code, ErrorCode::Forbidden);
+    assert!(started.next().await.is_none());
+    assert!(matches!(event(&mut plain).await, Event::Reconnected(_)));
 }

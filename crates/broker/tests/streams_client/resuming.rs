@@ -1,4 +1,4 @@
-//! Coming back without a loss: after a lost connection, a killed broker, a slow application, and in another process.
+//! Coming back without a loss: after a lost connection, a killed broker, and in another process.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +9,14 @@ use std::{
 };
 
 use carillon_client::{
-    Client, EpochReason, Event, GapReason, PendingAck, Position, Resumption, Start, SubscribeOptions,
+    Client, EpochReason, Event, PendingAck, Position, Resumption, Start, SubscribeOptions, Subscription,
 };
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
     site::{Site, Told, event, kept_at, next, numbered, publish, publish_numbers, subscribe, take},
-    support::{Broker, PATIENCE, told},
+    support::{PATIENCE, told},
 };
 
 const IN_FLIGHT: usize = 32;
@@ -88,6 +88,56 @@ async fn each_message_comes_once_over_kills_of_the_broker_while_publishing_goes_
 }
 
 #[tokio::test]
+async fn subscriptions_of_one_client_resume_each_for_itself() {
+    let site = Site::new(&[]);
+    let mut broker = site.start();
+    let (publisher, reader) = (site.client(&broker).await, site.client(&broker).await);
+    let mut published = 0_u64;
+    let mut subscriptions = Vec::new();
+    for round in 0..4 {
+        // Those of this connection begin in the middle of what others have, and while others catch up.
+        for start in [Start::Beginning, Start::Now, Start::Newest(7)] {
+            let first = match start {
+                Start::Beginning => 0,
+                Start::Now => published,
+                _ => published.saturating_sub(7),
+            };
+            subscriptions.push((first, subscribe(&reader, "orders.*", start).await));
+        }
+        let more = published + 30;
+        publish_numbers(&publisher, "orders.a", published..more).await;
+        published = more;
+        // Some take what there is, others leave it where it is.
+        for (first, subscription) in subscriptions.iter_mut().step_by(2) {
+            for message in numbered(*first..published) {
+                assert_eq!(next_message(subscription).await, message);
+            }
+            *first = published;
+        }
+        if round < 3 {
+            broker = site.kill_and_restart(broker).await;
+        }
+    }
+    for (first, mut subscription) in subscriptions {
+        for message in numbered(first..published) {
+            assert_eq!(next_message(&mut subscription).await, message);
+        }
+        let position = subscription.position().unwrap();
+        assert_eq!(position.sequence(), published);
+    }
+    assert_eq!(reader.counters().messages_passed_over, 0);
+}
+
+async fn next_message(subscription: &mut Subscription) -> Told {
+    loop {
+        match next(subscription).await {
+            Told::CaughtUp(_) | Told::Resumed(Resumption::Continued, _) => {}
+            other => return other,
+        }
+    }
+}
+
+#[tokio::test]
 async fn memory_stream_tells_that_a_restart_took_it() {
     let site = Site::new(&[]);
     let broker = site.start();
@@ -97,11 +147,7 @@ async fn memory_stream_tells_that_a_restart_took_it() {
     assert_eq!(take(&mut ticks, 4).await, [vec![Told::CaughtUp(0)], numbered(0..3)].concat());
     let before = ticks.position().unwrap().clone();
     let _broker = site.kill_and_restart(broker).await;
-    let back = [
-        Told::Resumed(Resumption::OtherEpoch, 0),
-        Told::Epoch(EpochReason::Restarted, 1),
-        Told::CaughtUp(0),
-    ];
+    let back = [Told::Resumed(Resumption::OtherEpoch, 0), Told::Epoch(EpochReason::Restarted, 1), Told::CaughtUp(0)];
     assert_eq!(take(&mut ticks, 3).await, back);
     publish_numbers(&client, "ticks.a", 0..2).await;
     assert_eq!(take(&mut ticks, 2).await, numbered(0..2));
@@ -112,91 +158,6 @@ async fn memory_stream_tells_that_a_restart_took_it() {
     assert_eq!(take(&mut late, 4).await, [back[..2].to_vec(), numbered(0..2)].concat());
 }
 
-/// Payloads so large that sockets do not hold many of them.
-const LARGE_BYTES: usize = 16 * 1024;
-/// What an application that takes nothing can hold up is a few of these; a client's socket is never stuck.
-const SMALL: [(&str, &str); 6] = [
-    ("LIMITS__REPLY_BYTES", "32768"),
-    ("LIMITS__MAX_PAYLOAD_BYTES", "20000"),
-    ("LIMITS__MAX_MESSAGE_BYTES", "40000"),
-    ("LIMITS__OUTBOX_BYTES", "65536"),
-    ("DEADLINES__WRITE_SECONDS", "3600"),
-    ("DEADLINES__HEARTBEAT_SECONDS", "3600"),
-];
-
-/// Publishes large messages that begin with their number to these topics in turn, until a subscription has fallen behind and
-/// some more. Gives how many there were.
-async fn publish_until_behind(broker: &Broker, client: &Client, topics: &[&str]) -> u64 {
-    let mut published = 0;
-    let fell_behind = "carillon_stream_fell_behind_total{stream=\"orders\"}";
-    let mut rounds_more = 3;
-    while rounds_more > 0 {
-        if broker.metric(fell_behind) > 0 {
-            rounds_more -= 1;
-        }
-        for _ in 0..20 {
-            for topic in topics {
-                let payload = format!("{published:<LARGE_BYTES$}");
-                client.publish_acknowledged(topic, payload).await.unwrap();
-            }
-            published += 1;
-        }
-        assert!(published < 10_000, "nobody falls behind");
-    }
-    published
-}
-
-#[tokio::test]
-async fn slow_application_gets_all_of_a_stream_and_is_live_again() {
-    let site = Site::new(&SMALL);
-    let broker = site.start();
-    let publisher = site.client(&broker).await;
-    let reader = site.builder(&broker).receive_queue_bytes(4096).connect().await.unwrap();
-    let mut orders = subscribe(&reader, "orders.a", Start::Now).await;
-    let published = publish_until_behind(&broker, &publisher, &["orders.a"]).await;
-    let (mut seen, mut caught_up) = (0, 0);
-    // Once at its beginning, and once it is live again.
-    while seen < published || caught_up < 2 {
-        match next(&mut orders).await {
-            Told::Message(sequence, payload) => {
-                assert_eq!((sequence, payload.trim_end()), (seen + 1, seen.to_string().as_str()));
-                seen += 1;
-            }
-            Told::CaughtUp(_) => caught_up += 1,
-            other => panic!("{other:?}"),
-        }
-    }
-    publish(&publisher, "orders.a", "live").await;
-    assert_eq!(next(&mut orders).await, Told::Message(published + 1, "live".to_owned()));
-    assert_eq!(reader.counters().reconnects, 0);
-}
-
-#[tokio::test]
-async fn subscription_without_start_loses_nothing_of_streams_and_is_told_what_else_it_lost() {
-    let site = Site::new(&SMALL);
-    let broker = site.start();
-    let publisher = site.client(&broker).await;
-    let reader = site.builder(&broker).receive_queue_bytes(4096).connect().await.unwrap();
-    let mut all = reader.subscribe("*.a", SubscribeOptions::default()).await.unwrap();
-    let published = publish_until_behind(&broker, &publisher, &["orders.a", "loose.a"]).await;
-    let (mut kept, mut loose, mut lost) = (0, 0, 0);
-    while kept < published || loose + lost < published {
-        match event(&mut all).await {
-            Event::Message(message) if message.stream().is_some() => {
-                assert_eq!((message.stream(), message.sequence()), (Some("orders"), Some(kept + 1)));
-                kept += 1;
-            }
-            Event::Message(_) => loose += 1,
-            Event::Gap(gap) => {
-                assert_eq!((gap.reason, gap.range), (GapReason::Overflow, None));
-                lost += gap.count;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!((kept, loose + lost), (published, published));
-}
-
 #[tokio::test]
 async fn subscription_without_start_spans_streams_and_other_topics_and_tells_that_it_was_away() {
     let site = Site::new(&[]);
@@ -204,7 +165,7 @@ async fn subscription_without_start_spans_streams_and_other_topics_and_tells_tha
     let client = site.client(&broker).await;
     let mut all = client.subscribe("*.a", SubscribeOptions::default()).await.unwrap();
     let topics = ["orders.a", "loose.a", "ticks.a"];
-    let round = async |all: &mut carillon_client::Subscription| {
+    let round = async |all: &mut Subscription| {
         for topic in topics {
             client.publish_acknowledged(topic, "x").await.unwrap();
         }
@@ -215,11 +176,7 @@ async fn subscription_without_start_spans_streams_and_other_topics_and_tells_tha
         }
         streams.sort();
         let kept = |topic: &str, stream: Option<&str>| (topic.to_owned(), stream.map(str::to_owned));
-        assert_eq!(streams, [
-            kept("loose.a", None),
-            kept("orders.a", Some("orders")),
-            kept("ticks.a", Some("ticks"))
-        ]);
+        assert_eq!(streams, [kept("loose.a", None), kept("orders.a", Some("orders")), kept("ticks.a", Some("ticks"))]);
     };
     round(&mut all).await;
     assert_eq!(all.position(), None);

@@ -1,15 +1,16 @@
 //! A place where a broker with streams runs, is killed, and runs again; and what a subscription tells, as it is compared.
 
 use std::{
-    path::PathBuf,
-    process::{Output, Stdio},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use carillon::certs::DevCertificates;
 use carillon_client::{
-    Ack, Client, ClientBuilder, EpochReason, Event, GapReason, GapRange, Position, PublishError, ReconnectPolicy, Resumption,
-    Start, SubscribeOptions, Subscription,
+    Ack, Client, ClientBuilder, EpochReason, Event, GapRange, GapReason, Position, PublishError, ReconnectPolicy,
+    Resumption, Start, SubscribeOptions, Subscription,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -27,19 +28,41 @@ const STREAMS: [(&str, &str); 4] = [
 /// A directory with all that a broker and its users keep, and the configuration as variables.
 pub struct Site {
     home: TempDir,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Site {
     pub fn new(settings: &[(&'static str, &'static str)]) -> Self {
-        Self { home: home(), settings: [&STREAMS, settings].concat() }
+        let settings = STREAMS.iter().chain(settings).map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Self { home: home(), settings }
+    }
+
+    /// One where everybody may do what this access file lets the role `guest` do.
+    pub fn with_access(rules: &str) -> Self {
+        let mut site = Self::new(&[]);
+        let file = site.home.path().join("access.toml");
+        fs::write(&file, rules).unwrap();
+        let guest = r#"["guest"]"#.to_owned();
+        site.settings.push(("ACCESS__FILE", file.to_str().unwrap().to_owned()));
+        site.settings.push(("ACCESS__ANONYMOUS_ROLES", guest));
+        site
     }
 
     pub fn start(&self) -> Broker {
         Broker::start_command(self.command(), "127.0.0.1:0")
     }
 
-    fn command(&self) -> std::process::Command {
+    /// Starts it as `serve --dev` with a configuration file, which tells all.
+    pub fn start_with(&self, config: &Path) -> Broker {
+        // It comes behind the arguments that the support adds.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec \"$0\" \"$@\" --config \"$CONFIG\"", env!("CARGO_BIN_EXE_carillon")]);
+        command.env_clear().env("HOME", self.home.path()).env("XDG_DATA_HOME", self.home.path());
+        command.env("CONFIG", config).current_dir(self.home.path());
+        Broker::start_command(command, "127.0.0.1:0")
+    }
+
+    fn command(&self) -> Command {
         let mut command = carillon(self.home.path());
         command.env("CARILLON__DATA_DIR", self.home.path().join("data"));
         for (key, value) in &self.settings {
@@ -150,6 +173,16 @@ pub async fn next(subscription: &mut Subscription) -> Told {
         Event::CaughtUp(live) => Told::CaughtUp(live.position.sequence()),
         Event::Resumed(resumed) => Told::Resumed(resumed.outcome, resumed.position.sequence()),
         other => Told::Other(format!("{other:?}")),
+    }
+}
+
+/// The next event that says more than that all is there.
+pub async fn next_but_caught_up(subscription: &mut Subscription) -> Told {
+    loop {
+        let told = next(subscription).await;
+        if !matches!(told, Told::CaughtUp(_)) {
+            return told;
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Session {
                 Pending::Flush(reply) => drop(reply.send(Err(cause.clone()))),
                 // Reading changes nothing, so it can be asked for again.
                 Pending::History(request) => again.push(Outgoing::History(request)),
-                Pending::Subscribe { .. } | Pending::Refresh(_) => {}
+                Pending::Subscribe { .. } | Pending::TakeBack { .. } | Pending::Refresh(_) => {}
             }
         }
         for outgoing in std::mem::take(&mut self.queue) {
@@ -55,7 +55,10 @@ impl Session {
                 Outgoing::Publish(_) | Outgoing::History(_) => again.push(outgoing),
                 // What it should confirm may have been lost.
                 Outgoing::Flush(reply) => drop(reply.send(Err(cause.clone()))),
-                Outgoing::Subscribe { .. } | Outgoing::Unsubscribe(_) | Outgoing::Refresh(_) => {}
+                Outgoing::Subscribe { .. }
+                | Outgoing::Unsubscribe(_)
+                | Outgoing::TakeBack { .. }
+                | Outgoing::Refresh(_) => {}
             }
         }
         self.queue = again.into();

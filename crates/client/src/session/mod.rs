@@ -63,21 +63,30 @@ use crate::{
 const FULL_WHILE_REPLIES_ARE_DUE: usize = 4;
 
 /// What the welcome told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Payload and headers of one publication, in bytes; 0 when the broker told none.
+    /// Payload and headers of one publication, in bytes.
     pub(crate) max_payload_bytes: u64,
-    /// One WebSocket message, in bytes; 0 when the broker told none.
+    /// One WebSocket message, in bytes.
     pub(crate) max_message_bytes: u64,
     /// Time between heartbeats; zero when there are none.
     pub(crate) heartbeat: Duration,
 }
 
+impl Default for Limits {
+    /// What holds where a welcome tells nothing.
+    fn default() -> Self {
+        Self { max_payload_bytes: 1 << 20, max_message_bytes: (1 << 20) + (4 << 10), heartbeat: Duration::ZERO }
+    }
+}
+
 impl From<&Welcome<'_>> for Limits {
     fn from(welcome: &Welcome<'_>) -> Self {
+        let told = |limit: u64, default: u64| if limit == 0 { default } else { limit };
+        let default = Self::default();
         Self {
-            max_payload_bytes: welcome.max_payload_bytes,
-            max_message_bytes: welcome.max_message_bytes,
+            max_payload_bytes: told(welcome.max_payload_bytes, default.max_payload_bytes),
+            max_message_bytes: told(welcome.max_message_bytes, default.max_message_bytes),
             heartbeat: Duration::from_millis(welcome.heartbeat_ms),
         }
     }
@@ -89,6 +98,11 @@ enum Pending {
     /// Its permit bounds what is sent and not yet acknowledged. Without a message id its content is gone.
     Publish(Publish),
     Subscribe {
+        key: SubscriptionKey,
+        index: usize,
+    },
+    /// A subscription that was accepted without a place is taken back.
+    TakeBack {
         key: SubscriptionKey,
         index: usize,
     },
@@ -268,13 +282,15 @@ impl Session {
             Some(Pending::Subscribe { key, index }) => {
                 if self.table.is_owed_a_place(key) {
                     if !tells_place(ok) {
-                        self.refuse_without_place(ok.id, key, index);
+                        // Either its end follows, which tells why, or the broker knows no starts and would let it begin now.
+                        self.queue.push_back(Outgoing::TakeBack { subscription: ok.id, key, index });
                         return Ok(());
                     }
                     self.table.began(key, ok)?;
                 }
                 self.table.accepted(key, index);
             }
+            Some(Pending::TakeBack { key, index }) => self.taken_back(key, index),
             Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
             Some(Pending::Refresh(token)) => self.refreshed(token),
             // Its reply is a page.
@@ -284,11 +300,11 @@ impl Session {
         Ok(())
     }
 
-    /// A broker that does not know of starts would let a subscription begin now, which loses in silence.
-    fn refuse_without_place(&mut self, id: Id, key: SubscriptionKey, index: usize) {
+    /// A broker that does not know of starts would have let a subscription begin now, which loses in silence.
+    fn taken_back(&mut self, key: SubscriptionKey, index: usize) {
         let words = "the broker does not tell where the subscription starts; it knows no streams";
         let ids = self.table.refused(key, index, Refusal::new(ErrorCode::Unsupported, words.to_owned()));
-        self.queue.extend(std::iter::once(id).chain(ids).map(Outgoing::Unsubscribe));
+        self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
     }
 
     fn on_error(&mut self, error: &ErrorReply<'_>) {
@@ -304,6 +320,7 @@ impl Session {
                 let ids = self.table.refused(key, index, refusal);
                 self.queue.extend(ids.into_iter().map(Outgoing::Unsubscribe));
             }
+            Some(Pending::TakeBack { key, index }) => self.taken_back(key, index),
             // Even a refusal says that the broker has seen what came before.
             Some(Pending::Flush(reply)) => drop(reply.send(Ok(()))),
             Some(Pending::Refresh(_)) => self.refresh_failed(RefreshError::Refused(refusal)),

@@ -21,8 +21,6 @@ use crate::{
 
 /// A batch is not made larger than this, even if the broker would take it: more gains nothing and delays heartbeats.
 const MAX_BATCH_BYTES: usize = 128 * 1024;
-/// What a broker takes that told no limit.
-const DEFAULT_BATCH_BYTES: usize = 4096;
 /// At least as many bytes as any request but a publication has.
 const REQUEST_BYTES: usize = 96 + carillon_wire::topic::MAX_BYTES + carillon_wire::MAX_EPOCH_BYTES;
 
@@ -30,8 +28,17 @@ const REQUEST_BYTES: usize = 96 + carillon_wire::topic::MAX_BYTES + carillon_wir
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Publish(Publish),
-    Subscribe { key: SubscriptionKey, index: usize },
+    Subscribe {
+        key: SubscriptionKey,
+        index: usize,
+    },
     Unsubscribe(Id),
+    /// Unsubscribes what was accepted without a place, and tells its application when that is done.
+    TakeBack {
+        subscription: Id,
+        key: SubscriptionKey,
+        index: usize,
+    },
     History(Box<HistoryRequest>),
     Flush(oneshot::Sender<Result<(), ConnectionLost>>),
     Refresh(Token),
@@ -42,7 +49,11 @@ impl Outgoing {
         match self {
             Self::Publish(publish) => publish.encoded_bytes(),
             Self::Refresh(token) => REQUEST_BYTES + token.0.len(),
-            Self::Subscribe { .. } | Self::Unsubscribe(_) | Self::History(_) | Self::Flush(_) => REQUEST_BYTES,
+            Self::Subscribe { .. }
+            | Self::Unsubscribe(_)
+            | Self::TakeBack { .. }
+            | Self::History(_)
+            | Self::Flush(_) => REQUEST_BYTES,
         }
     }
 }
@@ -57,11 +68,7 @@ impl Session {
         if let Some(number) = self.heartbeat.take() {
             ClientMessage::HeartbeatReply(number).encode(out);
         }
-        let bound = match usize::try_from(self.limits.max_message_bytes) {
-            Ok(0) => DEFAULT_BATCH_BYTES,
-            Ok(told) => told.min(MAX_BATCH_BYTES),
-            Err(_) => MAX_BATCH_BYTES,
-        };
+        let bound = usize::try_from(self.limits.max_message_bytes).unwrap_or(usize::MAX).min(MAX_BATCH_BYTES);
         while let Some(next) = self.queue.front() {
             if !out.is_empty() && out.len() + next.encoded_bytes() > bound {
                 break;
@@ -70,8 +77,11 @@ impl Session {
                 Some(Outgoing::Publish(publish)) => self.encode_publish(publish, out),
                 Some(Outgoing::Subscribe { key, index }) => self.encode_subscribe(key, index, out),
                 Some(Outgoing::Unsubscribe(subscription)) => {
-                    let id = self.new_id();
-                    ClientMessage::Unsubscribe(Unsubscribe { id, subscription }).encode(out);
+                    self.encode_unsubscribe(subscription, out);
+                }
+                Some(Outgoing::TakeBack { subscription, key, index }) => {
+                    let id = self.encode_unsubscribe(subscription, out);
+                    self.pending.insert(id, Pending::TakeBack { key, index });
                 }
                 Some(Outgoing::History(request)) => self.encode_history(request, out),
                 Some(Outgoing::Flush(reply)) => {
@@ -135,6 +145,12 @@ impl Session {
         }
     }
 
+    fn encode_unsubscribe(&mut self, subscription: Id, out: &mut Vec<u8>) -> Id {
+        let id = self.new_id();
+        ClientMessage::Unsubscribe(Unsubscribe { id, subscription }).encode(out);
+        id
+    }
+
     fn encode_history(&mut self, request: Box<HistoryRequest>, out: &mut Vec<u8>) {
         // Who asked may have given up while it waited.
         if request.reply.is_closed() {
@@ -155,11 +171,11 @@ impl Session {
     fn check_size(&self, publish: &Publish) -> Result<(), PublishError> {
         let content = publish.content_bytes() as u64;
         let (payload, message) = (self.limits.max_payload_bytes, self.limits.max_message_bytes);
-        if payload != 0 && content > payload {
+        if content > payload {
             return Err(PublishError::TooLarge { bytes: content, max_bytes: payload });
         }
         let framing = (publish.encoded_bytes() as u64).saturating_sub(content);
-        if message != 0 && content + framing > message {
+        if content + framing > message {
             return Err(PublishError::TooLarge { bytes: content, max_bytes: message.saturating_sub(framing) });
         }
         Ok(())

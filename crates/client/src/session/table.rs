@@ -47,7 +47,7 @@ pub(super) struct Entry {
     /// Told by everything that was put into the sink: where a subscription with a start resumes.
     pub(super) progress: Progress,
     /// Where the outcome goes, until all patterns were accepted for the first time.
-    reply: Option<oneshot::Sender<Result<(), SubscribeError>>>,
+    reply: Option<oneshot::Sender<Result<Option<Position>, SubscribeError>>>,
     /// Told with the first pattern that is accepted again.
     pub(super) reconnected: Option<Reconnected>,
 }
@@ -125,7 +125,7 @@ impl Table {
             && let Some(reply) = entry.reply.take()
         {
             // Who does not wait any more has dropped the subscription, which unsubscribes.
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(Ok(entry.progress.position().cloned()));
         }
         match pattern.as_pattern().as_topic() {
             Some(topic) => self.exact.entry(topic.as_str().into()).or_default().push((key, index)),

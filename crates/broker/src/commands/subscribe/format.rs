@@ -113,20 +113,17 @@ impl Format {
 
 fn gap_words(gap: &Gap) -> (serde_json::Value, Option<String>) {
     let (pattern, reason, count) = (gap.pattern.as_str(), gap.reason.to_string(), gap.count);
-    match &gap.range {
-        None => {
-            let words = format!("{count} messages of {pattern} are missing here: {reason}");
-            (json!({ "gap": { "pattern": pattern, "reason": reason, "count": count } }), Some(words))
-        }
+    let json = match &gap.range {
+        None => json!({ "gap": { "pattern": pattern, "reason": reason, "count": count } }),
         Some(GapRange { stream, first, last, .. }) => {
-            let words = format!("sequences {first} to {last} of the stream {stream} are missing here: {reason}");
             let json = json!({
                 "pattern": pattern, "reason": reason, "count": count,
                 "stream": &**stream, "first": first, "last": last,
             });
-            (json!({ "gap": json }), Some(words))
+            json!({ "gap": json })
         }
-    }
+    };
+    (json, Some(gap.to_string()))
 }
 
 fn resumed_words(resumed: &Resumed) -> (serde_json::Value, Option<String>) {

@@ -76,6 +76,22 @@ async fn last_values_go_on_as_of_the_same_sequence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn last_values_that_begin_anew_are_told_before_they_come() {
+    let (_broker, mut peer, client) = connected().await;
+    let history = client.history("a.*", Start::LastByTopic).unwrap();
+    let (items, ()) = tokio::join!(read_all(history), async {
+        let id = hear_history(&mut peer, "last values").await;
+        let first = Page { as_of: Some(30), ..page(id, "e1", 1, 12, false) };
+        peer.say(&[BrokerMessage::Page(first), kept("a.b", b"", 12)]).await;
+        // The stream ends before that now.
+        let id = hear_history(&mut peer, "last values e1 30 12").await;
+        let second = Page { as_of: Some(20), ..page(id, "e1", 1, 20, true) };
+        peer.say(&[BrokerMessage::Page(second), kept("a.b", b"", 12)]).await;
+    });
+    assert_eq!(items.unwrap(), ["e1:12", "epoch e1", "e1:12"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_that_a_lost_connection_cut_is_asked_for_again() {
     let (mut broker, mut peer, client) = connected().await;
     let history = client.history("a.*", Start::Beginning).unwrap();

@@ -129,6 +129,18 @@ async fn a_limit_that_shrinks_with_the_next_connection_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_welcome_tells_no_limits_the_defaults_hold() {
+    let (mut broker, client) = start_with(settings(), None);
+    let mut peer = Peer::upgrade(broker.stream().await).await;
+    assert!(matches!(peer.hear().await, Said::Connect { .. }));
+    let silent = carillon_wire::broker_message::Welcome { max_payload_bytes: 0, max_message_bytes: 0, ..welcome() };
+    peer.say(&[carillon_wire::BrokerMessage::Welcome(silent)]).await;
+    let client = client.await.unwrap().unwrap();
+    let outcome = client.publish("a", vec![0; (1 << 20) + 1]).await;
+    assert!(matches!(outcome, Err(PublishError::TooLarge { bytes: 1_048_577, max_bytes: 1_048_576 })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn close_sends_what_waits_and_awaits_what_is_due() {
     let (_broker, mut peer, client) = connected().await;
     client.publish("a", "1").await.unwrap();

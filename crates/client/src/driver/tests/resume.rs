@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use carillon_wire::{
     BrokerMessage, EpochReason, ErrorCode, GapReason, Id, Resumed,
-    broker_message::{EpochChanged, Gap, GapRange},
+    broker_message::{Ended, EpochChanged, Gap, GapRange},
 };
 
 use super::{
@@ -196,11 +196,42 @@ async fn a_broker_that_knows_no_starts_is_not_believed() {
         let (id, _) = peer.hear_start().await;
         peer.say(&[ok(id)]).await;
         assert_eq!(peer.hear().await, Said::Unsubscribe { subscription: id });
+        // The next request's id.
+        peer.say(&[ok(id + 1)]).await;
     });
     let Err(SubscribeError::Refused { refusal, .. }) = outcome else { panic!() };
     assert_eq!(refusal.code, ErrorCode::Unsupported);
     let many = client.subscribe_many(["a", "b"], options).await;
     assert!(matches!(many, Err(SubscribeError::ManyPatternsWithStart { patterns: 2 })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_ended_before_its_start_was_found_is_told_why() {
+    let (_broker, mut peer, client) = connected().await;
+    let options = SubscribeOptions::default().start(Start::Beginning);
+    let (outcome, ()) = tokio::join!(client.subscribe("a", options), async {
+        let (id, _) = peer.hear_start().await;
+        peer.say(&[ok(id)]).await;
+        assert_eq!(peer.hear().await, Said::Unsubscribe { subscription: id });
+        let subscription = Id::new(id).unwrap();
+        let ended = Ended { subscription, code: ErrorCode::Forbidden, message: "not allowed" };
+        peer.say(&[BrokerMessage::Ended(ended), refuse(Some(id + 1), ErrorCode::UnknownSubscription)]).await;
+    });
+    let Err(SubscribeError::Refused { refusal, .. }) = outcome else { panic!() };
+    assert_eq!(refusal.code, ErrorCode::Forbidden);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_never_goes_back_within_an_epoch() {
+    let (mut broker, mut peer, client) = connected().await;
+    let (mut subscription, id) = started(&client, &mut peer, Start::Now, "now", 10).await;
+    peer.say(&[BrokerMessage::Live(at(id, 10)), kept("a.b", b"12", 12), BrokerMessage::Position(at(id, 11))]).await;
+    assert!(matches!(subscription.next().await, Some(Event::CaughtUp(_))));
+    assert_eq!(next_payload(&mut subscription).await, "12");
+    assert!(tokio::time::timeout(Duration::from_secs(1), subscription.next()).await.is_err());
+    assert_eq!(position(&subscription), "e1:12");
+    let (_peer, _, start) = lose(&mut broker, peer).await;
+    assert_eq!(start, "behind e1:12");
 }
 
 #[tokio::test(start_paused = true)]
