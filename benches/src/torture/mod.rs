@@ -1,8 +1,8 @@
 //! Torture for streams: a broker of its own is killed, loses its power, its disk fails or fills up, its clients come and
 //! go; and afterwards everything that it had promised must be there.
 //!
-//! What was promised is written down in one place ([`books`]): what was acknowledged, and what was delivered. Publishers and
-//! subscribers write there, and a look at the streams on a quiet broker ([`check`]) compares. A contradiction ends the run,
+//! What was promised is written down in one place (`books`): what was acknowledged, and what was delivered. Publishers and
+//! subscribers write there, and a look at the streams on a quiet broker (`check`) compares. A contradiction ends the run,
 //! and is told with the seed that the run can be repeated with, as far as the machine's timing lets it.
 //!
 //! The checks share nothing with the broker but the wire codec: no client library, no store.

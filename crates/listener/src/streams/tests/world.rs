@@ -318,7 +318,7 @@ impl World {
         let Some(next) = self.hub.next(self.connections[at].key.unwrap()) else { return false };
         match next {
             Outgoing::Message(message) | Outgoing::InStream(message) | Outgoing::Reply(message) => {
-                self.hear(at, message.bytes())
+                self.hear(at, message.bytes());
             }
             Outgoing::Aside(TakenAside { aside, .. }) => {
                 let whole = [&aside.head, aside.body.as_ref()].concat();
