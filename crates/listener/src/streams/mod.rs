@@ -34,7 +34,7 @@ use std::{
 use carillon_metrics::StreamMetrics;
 use carillon_router::{ConnectionKey, Router};
 use carillon_streams::{
-    keeper::{Keeper, Options, ReadRequest, SubmissionHead, Submissions},
+    keeper::{Keeper, Options, ReadFailed, ReadRequest, SubmissionHead, Submissions},
     stream::{Batch, Bounds, Cursor, Durability, Epochs, PageLimits, Position, Routes, StreamName},
 };
 use carillon_wire::{
@@ -70,6 +70,8 @@ pub(crate) struct Streams {
     woken: Vec<ConnectionKey>,
     /// Connections of which a read has failed. They are woken a little later.
     to_retry: Vec<ConnectionKey>,
+    /// Why the last one has.
+    last_failure: Option<ReadFailed>,
     /// Of pages out of the tail; they are as large as the keeper's.
     tail_limits: PageLimits,
 }
@@ -135,6 +137,7 @@ impl Streams {
             last_read: 0,
             woken: Vec::new(),
             to_retry: Vec::new(),
+            last_failure: None,
             tail_limits,
         }
     }
@@ -200,6 +203,10 @@ impl Streams {
     /// What is done each second: failed reads are tried again, and it is shown how far the furthest reader of each stream is
     /// behind.
     pub(crate) fn tick(&mut self) {
+        if let Some(failure) = self.last_failure.take() {
+            let readers = self.to_retry.len();
+            tracing::warn!(readers, %failure, "streams could not be read; those who read them wait, and try again");
+        }
         self.woken.append(&mut self.to_retry);
         let mut lags = vec![0; self.known.len()];
         for reader in self.readers.values().flat_map(|readers| &readers.behind) {

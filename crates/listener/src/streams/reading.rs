@@ -238,6 +238,7 @@ impl Streams {
             cursor.on_read_failed(id);
             self.put_back(key, reader);
             self.to_retry.push(key);
+            self.last_failure = Some(failed);
             return None;
         }
         self.forget(key, reader.subscription);

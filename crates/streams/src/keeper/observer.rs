@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::StoreStatus;
-use crate::stream::{Bounds, Refusal, Totals};
+use crate::stream::{Bounds, Gap, Refusal, Totals};
 
 /// Takes what is to be counted; a broker hands it to its metrics. Called on the keeper's threads, so it must not block.
 /// Streams are named by their indexes. What is not wanted may be left out: `()` wants nothing.
@@ -22,6 +22,12 @@ pub trait Observer: Send + Sync + 'static {
     /// A publication was refused.
     fn refused(&self, stream: u32, refusal: &Refusal) {
         let _ = (stream, refusal);
+    }
+
+    /// Somebody who read a stream came upon messages that are damaged. Each is told once, also those that were named
+    /// when the store was opened. Called on the readers' threads.
+    fn damaged(&self, stream: u32, gap: Gap) {
+        let _ = (stream, gap);
     }
 
     /// What a stream keeps has changed.

@@ -1,6 +1,7 @@
 //! From what is on disk to streams that go on: after a start, and after a failure.
 //!
-//! All that can be refused is refused before anything is changed, except for what [`Log::open`] does itself.
+//! All that can be refused is refused before anything is changed. What tells of damage is only put in order once the epochs
+//! that follow from it are kept, so that nothing in between makes anybody forget it.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -15,6 +16,9 @@ use crate::store::{self, Damage, Definitions, Disk, IdWindow, Log, RecoveredStre
 use crate::stream::{
     Bounds, Definition, Durability, EpochReason, Epochs, Recovered, RecoveredId, Stream, StreamName, check_change,
 };
+
+/// A stream's time that is more than this ahead of the clock, in microseconds, is worth a word.
+const AHEAD_US: u64 = 60_000_000;
 
 /// A stream as it is defined.
 pub(super) struct Defined {
@@ -75,19 +79,28 @@ impl OpenedStore {
         }
         let names = definitions.all().iter().map(|(name, stored)| (stored.number, name.clone())).collect();
         let (mut report, damaged_messages) = found(&recovered, &names);
+        if recovered.is_new && definitions.all().is_empty() {
+            // From here on a store without anything but definitions is one that has lost everything.
+            log.settle()?;
+            recovered.is_new = false;
+        }
         let orphans = orphans(&definitions, &recovered, defined)?;
         let removed = recovered.streams.keys().filter(|number| !names.contains_key(number));
         let mut numbers: Vec<_> = removed.copied().collect();
 
         let ids = ids(&log, &definitions, defined, now_us);
-        let mut restoring = Restoring { definitions: &definitions, recovered: &mut recovered, ids, next };
+        let mut restoring = Restoring { definitions: &definitions, recovered: &mut recovered, ids, next, now_us };
         let mut streams = Vec::new();
         for defined in defined.iter().filter(|defined| defined.is_on_disk()) {
             streams.push(restoring.restore(defined, &mut report)?);
         }
 
         let changed = streams.iter().filter_map(|it| Some((&it.stream.definition().name, it.changed.as_ref()?)));
-        definitions.put_all(changed)?;
+        let changed: Vec<_> = changed.collect();
+        if !changed.is_empty() {
+            definitions.put_all(changed)?;
+        }
+        log.settle()?;
         for (name, number) in orphans {
             definitions.remove(&name)?;
             numbers.push(number);
@@ -117,6 +130,7 @@ struct Restoring<'a> {
     ids: HashMap<u32, Vec<RecoveredId>>,
     /// The number of the next new stream.
     next: u32,
+    now_us: u64,
 }
 
 impl Restoring<'_> {
@@ -136,6 +150,16 @@ impl Restoring<'_> {
                 epochs.current(),
             )));
         }
+        let ahead_us = found.as_ref().map_or(0, |found| found.last_time_us.saturating_sub(self.now_us));
+        if ahead_us > AHEAD_US {
+            report.push(Finding::note(format!(
+                "stream `{}`: its newest message was published {} s ahead of the clock; until the clock has come there, \
+                 its time stands still and age takes nothing of what is published. Mend the clock; if that was ahead \
+                 before, `carillon stream renew-epoch` lets the stream go on with the clock",
+                definition.name,
+                ahead_us / 1_000_000,
+            )));
+        }
         let purged_through = stored.map_or(0, |stored| stored.purged_through);
         let kept = Stored { number, durability: Durability::Disk, epochs: Epochs::clone(&epochs), purged_through };
         if stored.is_none() {
@@ -151,9 +175,10 @@ impl Restoring<'_> {
 
     /// Whether no sequence can be given out a second time.
     fn end_is_certain(&self, found: Option<&RecoveredStream>) -> bool {
-        // Sound records behind a torn one may be of a group that was committed and is damaged.
-        let cut_is_certain = self.recovered.cut.as_ref().is_none_or(|cut| cut.whole_records == 0);
-        cut_is_certain && found.map_or(self.recovered.absent_streams_are_empty, |found| found.end_is_certain)
+        let cut_is_certain = self.recovered.cut.as_ref().is_none_or(|cut| cut.is_certain);
+        cut_is_certain
+            && !self.recovered.is_new
+            && found.map_or(self.recovered.absent_streams_are_empty, |found| found.end_is_certain)
     }
 }
 
@@ -242,13 +267,19 @@ fn ids(log: &Log, definitions: &Definitions, defined: &[Defined], now_us: u64) -
 fn found(recovered: &store::Recovered, names: &HashMap<u32, StreamName>) -> (Vec<Finding>, u64) {
     let mut damaged_messages = 0_u64;
     let mut report = Vec::new();
-    if let Some(store::Cut { file, offset, bytes, whole_records }) = &recovered.cut {
-        let cut = format!("{file} was cut at byte {offset}: a write that a crash had interrupted, {bytes} bytes");
-        report.push(match whole_records {
-            0 => Finding::note(format!("{cut}; nothing of it was acknowledged")),
-            records => Finding::loss(format!(
-                "{cut}, with {records} whole records; if that was no crash but damage, they may have been acknowledged"
-            )),
+    if recovered.is_new && !names.is_empty() {
+        let text =
+            "the segments and the manifest are missing, though the definitions know streams: their messages are lost";
+        report.push(Finding::loss(text.to_owned()));
+    }
+    if let Some(store::Cut { file, offset, bytes, whole_records, is_certain }) = &recovered.cut {
+        let cut = format!("{file} was cut at byte {offset}, {bytes} bytes before its end");
+        report.push(if *is_certain {
+            Finding::note(format!("{cut}: it looks like a write that was never finished, and so never acknowledged"))
+        } else {
+            Finding::loss(format!(
+                "{cut}: a record is damaged, and {whole_records} whole ones are behind it; they may have been acknowledged"
+            ))
         });
     }
     for damage in &recovered.damage {

@@ -34,7 +34,8 @@ pub struct StoreStatus {
     pub failed: Option<String>,
     /// Why compaction does not get on, if so. It tries again by itself.
     pub compaction_failed: Option<String>,
-    /// Messages that cannot be read any more, as far as they are known.
+    /// Messages that are damaged: as many as were named when the store was opened, or as readers came upon since if
+    /// those are more.
     pub damaged_messages: u64,
     /// Whether the room is there that retention needs on a full disk.
     pub has_reserve: bool,

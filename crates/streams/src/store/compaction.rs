@@ -15,6 +15,7 @@ use super::header::{self, Header, SegmentId};
 use super::index::{Index, MemoryIndex, Summary};
 use super::log::Log;
 use super::record::{self, Kind, Record};
+use super::reserve;
 use super::segment::{Segment, read_lock};
 use super::shared::{Replaced, StreamState};
 
@@ -45,15 +46,30 @@ impl Log {
     /// Message ids of what is dropped are forgotten at the next start, so segments with messages from `younger_than_us`
     /// on (microseconds since 1970) are left alone: where the window of deduplication begins.
     ///
+    /// It takes room before it frees any, so it never takes what retention needs: it does not begin without the reserve,
+    /// and where there was no room it does not go on before retention has freed something.
+    ///
     /// # Errors
     /// [`StoreFailed`]. Only when the manifest could not be written does the store take nothing more; otherwise it is as
     /// if nothing had begun.
     pub fn compact(&mut self, younger_than_us: u64, step_bytes: usize) -> Result<bool, StoreFailed> {
         self.check_failed()?;
+        if let Some(failed) = &self.compaction_waits {
+            return Err(failed.clone());
+        }
+        let went = self.go_on_compacting(younger_than_us, step_bytes);
+        self.compaction_waits = went.as_ref().err().filter(|failed| failed.full).cloned();
+        went
+    }
+
+    fn go_on_compacting(&mut self, younger_than_us: u64, step_bytes: usize) -> Result<bool, StoreFailed> {
         let mut compaction = match self.compaction.take() {
             Some(compaction) => compaction,
             None => match self.plan(younger_than_us) {
-                Some(inputs) => self.begin(inputs)?,
+                Some(inputs) => {
+                    self.check_reserve()?;
+                    self.begin(inputs)?
+                }
                 None => return Ok(false),
             },
         };
@@ -74,6 +90,15 @@ impl Log {
         Ok(true)
     }
 
+    fn check_reserve(&mut self) -> Result<(), StoreFailed> {
+        self.reserve.fill(&*self.disk);
+        if self.options.reserve_bytes == 0 || self.reserve.is_filled() {
+            return Ok(());
+        }
+        let no_room = std::io::Error::new(io::ErrorKind::StorageFull, "there is no room for it");
+        Err(StoreFailed::new("compact without its", reserve::NAME, &no_room))
+    }
+
     /// Forgets a compaction of whose inputs one was unlinked.
     pub(super) fn give_up_compaction_of(&mut self, dead: &[Arc<Segment>]) {
         let is_input = |compaction: &mut Compaction| {
@@ -91,13 +116,12 @@ impl Log {
 
     /// The segments to compact next.
     fn plan(&self, younger_than_us: u64) -> Option<Vec<Arc<Segment>>> {
-        let streams = read_lock(&self.shared.state).streams.clone();
-        let replaced = read_lock(&self.shared.state).replaced.clone();
+        let kept = self.ledger.kept_bytes();
         let (mut run, mut run_bytes, mut is_worth_it) = (Vec::new(), 0, false);
         for segment in self.sealed() {
             let may_be = !self.never_compact.contains(&segment.id()) && may_be_compacted(&segment, younger_than_us);
             let len = segment.file.len().unwrap_or(u64::MAX);
-            let dead = if may_be { dead_bytes(&segment, &streams, &replaced) } else { 0 };
+            let dead = if may_be { dead_bytes(&segment, &kept) } else { 0 };
             let live = len.saturating_sub(dead);
             let is_mostly_dead = dead > len / 2;
             let joins = is_mostly_dead || (may_be && len < self.options.segment_bytes / 2);
@@ -156,6 +180,10 @@ impl Log {
         self.write_manifest(&self.manifest(&streams, &sealed))?;
         self.replace_segments(sealed, streams);
         self.ledger.compacted(&inputs, &output);
+        // Whatever the ledger says of it: nothing is copied twice in a row for nothing.
+        if dead_bytes(&output, &self.ledger.kept_bytes()) > len / 2 {
+            self.never_compact.push(output.id());
+        }
         self.unlink(&inputs);
         Ok(())
     }
@@ -166,7 +194,7 @@ impl Compaction {
     fn put_ranges(&mut self, streams: &HashMap<u32, StreamState>) {
         let mut covered = BTreeMap::<u32, (Summary, Vec<(u64, u64)>)>::new();
         for input in &self.inputs {
-            for summary in input.look_up(|index| Ok(index.summaries())).unwrap_or_default() {
+            for summary in input.summaries() {
                 let (all, holes) = covered.entry(summary.stream).or_insert((summary, Vec::new()));
                 if summary.covers.0 > all.covers.1.saturating_add(1) {
                     holes.push((all.covers.1 + 1, summary.covers.0 - 1));
@@ -253,54 +281,15 @@ fn is_alive(record: &Record<'_>, streams: &HashMap<u32, StreamState>, replaced: 
 }
 
 fn may_be_compacted(segment: &Segment, younger_than_us: u64) -> bool {
-    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
-    summaries.iter().all(|summary| {
-        let lost = segment.look_up(|index| Ok(index.lost(summary.stream))).unwrap_or_default();
-        summary.last_time_us < younger_than_us && lost.is_empty()
-    })
+    segment.is_whole()
+        && segment
+            .summaries()
+            .iter()
+            .all(|summary| summary.last_time_us < younger_than_us && segment.lost(summary.stream).is_empty())
 }
 
-/// About how many bytes of a segment's messages are dead. Right after a compaction it says none, so none is done twice
-/// in vain.
-fn dead_bytes(segment: &Segment, streams: &HashMap<u32, StreamState>, replaced: &HashMap<u32, Replaced>) -> u64 {
-    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
-    let mut dead_messages = HashMap::<u32, u64>::new();
-    if summaries.iter().any(|summary| replaced.contains_key(&summary.stream)) {
-        dead_messages = segment.look_up(|index| dead_by_topic(index, replaced)).unwrap_or_default();
-    }
-    let dead = |summary: Summary| {
-        let first_sequence = streams.get(&summary.stream).map_or(u64::MAX, |stream| stream.first_sequence);
-        let end = summary.last_sequence.saturating_add(1);
-        let taken = first_sequence.min(end).saturating_sub(summary.first_sequence);
-        let by_retention = share(summary.bytes, taken, end - summary.first_sequence);
-        let replaced = dead_messages.get(&summary.stream).copied().unwrap_or(0);
-        by_retention.max(share(summary.bytes, replaced, summary.count))
-    };
-    summaries.into_iter().filter(|summary| summary.count > 0).map(dead).sum()
-}
-
-fn dead_by_topic(
-    index: &Index,
-    replaced: &HashMap<u32, Replaced>,
-) -> Result<HashMap<u32, u64>, super::index::IndexDamaged> {
-    let mut dead = HashMap::<u32, u64>::new();
-    index.each_topic(|stream, topic, summary| {
-        let first = replaced.get(&stream).map_or(0, |topics| read_lock(topics).first(topic));
-        let last_sequence = summary.last.sequence;
-        let count = if last_sequence < first {
-            summary.count
-        } else if summary.first_sequence < first {
-            // How the others lie between the first and the last is not known here.
-            let span = last_sequence - summary.first_sequence + 1;
-            share(summary.count, first - summary.first_sequence, span).clamp(1, summary.count.saturating_sub(1).max(1))
-        } else {
-            0
-        };
-        *dead.entry(stream).or_default() += count;
-    })?;
-    Ok(dead)
-}
-
-fn share(all: u64, part: u64, whole: u64) -> u64 {
-    u64::try_from(u128::from(all) * u128::from(part.min(whole)) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+/// How many bytes of a segment's messages are dead.
+fn dead_bytes(segment: &Segment, kept: &HashMap<SegmentId, u64>) -> u64 {
+    let written: u64 = segment.summaries().iter().map(|summary| summary.bytes).sum();
+    written.saturating_sub(kept.get(&segment.id()).copied().unwrap_or(0))
 }

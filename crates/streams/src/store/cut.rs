@@ -1,7 +1,7 @@
 //! What retention by age, bytes and count takes: first by segments, then by the chunks of the one at the front, then by
 //! the messages of one chunk. So it is exact to the message, and little is read.
 
-use super::index::{By, Place};
+use super::index::{By, Index, Place};
 use super::ledger::{minus, plus};
 use super::log::Log;
 use super::segment::Segment;
@@ -30,6 +30,22 @@ impl Log {
     }
 }
 
+impl Log {
+    /// When the first message that is kept of a stream was published, in microseconds since 1970, or earlier; `None`
+    /// where none is kept. Reads a chunk of records.
+    pub fn first_time_us(&self, stream: u32) -> Option<u64> {
+        let snapshot = self.shared.snapshot(stream)?;
+        let first = snapshot.stream.first_sequence;
+        let has_any = |extent: &Extent| extent.last >= first && extent.totals.messages > 0;
+        let held = self.ledger.of(stream).find(|held| has_any(&held.extent))?;
+        let front = Front { stream, segment: &held.segment, snapshot: &snapshot };
+        // A damaged one counts as the newest of its segment, which is too late.
+        let in_segment = held.segment.summary(stream).map_or(0, |summary| summary.first_time_us);
+        let is_known = |extent: &Extent| extent.newest_time_us < held.extent.newest_time_us;
+        Some(front.messages(first).next().filter(is_known).map_or(in_segment, |extent| extent.newest_time_us))
+    }
+}
+
 fn left(kept: Totals, cut: Option<Cut>) -> Totals {
     cut.map_or(kept, |cut| minus(kept, cut.removed))
 }
@@ -54,10 +70,11 @@ impl<'a> Front<'a> {
     fn chunks(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
         let Self { stream, segment, snapshot } = *self;
         let last_time_us = segment.summary(stream).map_or(u64::MAX, |summary| summary.last_time_us);
-        let number = segment.look_up(|index| Ok(index.chunk(stream, By::Sequence(first)))).unwrap_or(0);
+        let number = segment.peek(|index| index.chunk(stream, By::Sequence(first)));
         (number..).map_while(move |number| {
-            let kept = kept_places(segment, snapshot, segment.chunk(stream, number)?, (first, u64::MAX));
-            let next_time_us = segment.look_up(|index| Ok(index.chunk_time(stream, number + 1))).flatten();
+            let look = |index: &Index| Ok((index.places(stream, number)?, index.chunk_time(stream, number + 1)));
+            let (places, next_time_us) = segment.look_up(look).ok()?;
+            let kept = kept_places(segment, snapshot, places?, (first, u64::MAX));
             Some(Extent {
                 last: kept.last().map_or(0, |place| place.sequence),
                 newest_time_us: next_time_us.unwrap_or(last_time_us),
@@ -70,10 +87,11 @@ impl<'a> Front<'a> {
     fn messages(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
         let Self { stream, segment, snapshot } = *self;
         let last_time_us = segment.summary(stream).map_or(u64::MAX, |summary| summary.last_time_us);
-        segment.chunks_from(stream, first).flat_map(move |places| {
+        segment.chunks_from(stream, first).map_while(Result::ok).flat_map(move |places| {
             let kept = kept_places(segment, snapshot, places, (first, u64::MAX));
             let mut extents = Vec::with_capacity(kept.len());
-            for_each_record(segment, &kept, |place, read| {
+            // One that cannot be read counts as young as it can be.
+            let _ = for_each_record(segment, &kept, |place, read| {
                 extents.push(Extent {
                     last: place.sequence,
                     newest_time_us: read.map_or(last_time_us, |read| read.record.time_us),
@@ -88,7 +106,7 @@ impl<'a> Front<'a> {
 /// What a segment has of a stream from a sequence up to before another, and is kept.
 pub(super) fn kept_between(segment: &Segment, stream: u32, snapshot: &Snapshot, (first, end): (u64, u64)) -> Totals {
     let mut sum = Totals::default();
-    for places in segment.chunks_from(stream, first) {
+    for places in segment.chunks_from(stream, first).map_while(Result::ok) {
         if places.first().is_some_and(|place| place.sequence >= end) {
             break;
         }
@@ -104,7 +122,8 @@ fn kept_places(segment: &Segment, snapshot: &Snapshot, mut places: Vec<Place>, (
         return places;
     }
     let mut kept = Vec::with_capacity(places.len());
-    for_each_record(segment, &places, |place, read| {
+    // One that cannot be read counts as kept.
+    let _ = for_each_record(segment, &places, |place, read| {
         if !read.is_some_and(|read| snapshot.is_replaced(read.record.topic, place.sequence)) {
             kept.push(place);
         }

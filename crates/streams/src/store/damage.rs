@@ -4,20 +4,22 @@ use std::ops::Range;
 
 use super::header::SegmentId;
 
-/// The end of the last segment, which a crash had left half written: nothing in it was acknowledged. It was cut off.
-///
-/// When the last group that was committed before a crash was damaged as well, this looks the same: then
-/// `whole_records` is not 0, or the broker had acknowledged more than there is now.
+/// The end of the last segment, which looks like a write that was never finished: a crash, a full disk. It is cut off by
+/// [`Log::settle`](super::Log::settle).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
     /// The segment's file.
     pub file: String,
-    /// Where it ends now.
+    /// Where it ends from then on.
     pub offset: u64,
-    /// How much was cut.
+    /// How much is cut.
     pub bytes: u64,
-    /// Sound records behind the torn one, which were cut too, because none may follow a hole.
+    /// Sound records behind the bad one, which are cut too, because none may follow a hole.
     pub whole_records: u64,
+    /// Whether it is just what an unfinished write leaves: the file ends early, or whole sectors are missing. Then
+    /// nothing of it was acknowledged, as far as the disk keeps what it says it has synced. If not, it may as well be a
+    /// group that was committed and then damaged, and the streams need another epoch.
+    pub is_certain: bool,
 }
 
 /// What cannot be read any more. Everything else can.
@@ -40,7 +42,7 @@ pub enum Damage {
         /// Which of its bytes.
         range: Range<u64>,
     },
-    /// A segment of which nothing can be read, because both copies of its header are damaged.
+    /// A segment of which nothing can be read, because its header is damaged, and too much beside it.
     Segment {
         /// The segment's file.
         file: String,

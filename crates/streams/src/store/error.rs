@@ -68,6 +68,16 @@ impl StoreFailed {
     }
 }
 
+/// The disk gave an error for something that was to be read. It may be sound: ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the disk gave an error while the store was read; ask again")]
+pub struct Unreadable;
+
+/// Whether an error of a read says that the bytes are not there, and not only that they could not be had now.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}
+
 /// Why a record was not taken. Those before it still are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

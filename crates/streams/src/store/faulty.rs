@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Disk, DiskFile};
@@ -37,6 +38,8 @@ struct Inner {
     calls: u64,
     fails_at: Option<(u64, io::ErrorKind)>,
     capacity: Option<usize>,
+    /// Reads of files whose names begin so fail, of bytes from this offset on.
+    bad_reads: Option<(String, u64)>,
     /// Counted on each crash, so that files opened before it are dead.
     life: u64,
 }
@@ -47,6 +50,8 @@ type Inode = Arc<Mutex<Content>>;
 struct Content {
     /// What reads show.
     seen: Vec<u8>,
+    /// Bytes of it that were never written: they take no room.
+    holes: Vec<Range<usize>>,
     synced: Vec<u8>,
     unsynced: Vec<Change>,
 }
@@ -74,6 +79,30 @@ impl Change {
     }
 }
 
+impl Content {
+    fn used_bytes(&self) -> usize {
+        self.seen.len() - self.holes.iter().map(Range::len).sum::<usize>()
+    }
+
+    /// What a write takes of the disk's room.
+    fn room_for(&self, written: Range<usize>) -> usize {
+        let common = |hole: &Range<usize>| hole.end.min(written.end).saturating_sub(hole.start.max(written.start));
+        let grows = written.end.saturating_sub(written.start.max(self.seen.len()));
+        grows + self.holes.iter().map(common).sum::<usize>()
+    }
+
+    fn note_holes(&mut self, change: &Change) {
+        let len = self.seen.len();
+        let (filled, new_hole) = match change {
+            Change::Write(offset, written) => (*offset..offset + written.len(), len..*offset),
+            Change::Length(new) => (*new..usize::MAX, len..*new),
+        };
+        let holes = std::mem::take(&mut self.holes);
+        let left = |hole: Range<usize>| [hole.start..hole.end.min(filled.start), hole.start.max(filled.end)..hole.end];
+        self.holes = holes.into_iter().flat_map(left).chain([new_hole]).filter(|hole| hole.start < hole.end).collect();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -93,10 +122,15 @@ impl FaultyDisk {
         }
     }
 
+    /// From now on reads fail of files whose names begin with `stem`, where they want bytes from an offset on.
+    pub fn fail_reads(&self, stem: &str, from: u64) {
+        lock(&self.inner).bad_reads = Some((stem.to_owned(), from));
+    }
+
     /// Nothing fails any more.
     pub fn heal(&self) {
         let mut inner = lock(&self.inner);
-        (inner.fails_at, inner.capacity) = (None, None);
+        (inner.fails_at, inner.capacity, inner.bad_reads) = (None, None, None);
     }
 
     /// How many calls changed something so far.
@@ -131,6 +165,11 @@ impl FaultyDisk {
             }
             content.seen.clone_from(&bytes);
             content.synced = bytes;
+            let len = content.seen.len();
+            content.holes.retain_mut(|hole| {
+                hole.end = hole.end.min(len);
+                hole.start < hole.end
+            });
         }
     }
 
@@ -143,8 +182,8 @@ impl FaultyDisk {
     pub fn set_bytes(&self, name: &str, bytes: &[u8]) {
         let mut inner = lock(&self.inner);
         let inode = inner.names.entry(name.to_owned()).or_default();
-        let content = Content { seen: bytes.to_vec(), synced: bytes.to_vec(), unsynced: Vec::new() };
-        *lock(inode) = content;
+        let (seen, synced) = (bytes.to_vec(), bytes.to_vec());
+        *lock(inode) = Content { seen, synced, ..Content::default() };
     }
 
     /// A copy that goes its own way.
@@ -161,20 +200,24 @@ impl FaultyDisk {
 /// Keeps some sectors of a write.
 fn tear(offset: usize, written: &[u8], bytes: &mut Vec<u8>, random: &mut impl FnMut() -> u64) {
     let in_order = random().is_multiple_of(2);
-    for (at, sector) in written.chunks(SECTOR_BYTES).enumerate() {
+    let to_next_sector = (SECTOR_BYTES - offset % SECTOR_BYTES).min(written.len());
+    let (first, others) = written.split_at(to_next_sector);
+    let mut at = offset;
+    for sector in std::iter::once(first).chain(others.chunks(SECTOR_BYTES)) {
         if random().is_multiple_of(3) {
             if in_order {
                 return;
             }
-            continue;
+        } else {
+            Change::Write(at, sector.to_vec()).apply(bytes);
         }
-        Change::Write(offset + at * SECTOR_BYTES, sector.to_vec()).apply(bytes);
+        at += sector.len();
     }
 }
 
 impl Inner {
     fn used_bytes(&self) -> usize {
-        self.names.values().map(|inode| lock(inode).seen.len()).sum()
+        self.names.values().map(|inode| lock(inode).used_bytes()).sum()
     }
 
     /// Counts a call that changes something, and fails it if it is its turn.
@@ -193,6 +236,14 @@ impl Inner {
         change(&mut self.names)?;
         self.unsynced_names.push(before);
         Ok(())
+    }
+
+    /// Whether a read of a file up to an offset fails.
+    fn is_bad(&self, inode: &Inode, end: u64) -> bool {
+        self.bad_reads.as_ref().is_some_and(|(stem, from)| {
+            let is_it = |(name, it): (&String, &Inode)| name.starts_with(stem) && Arc::ptr_eq(it, inode);
+            end > *from && self.names.iter().any(is_it)
+        })
     }
 
     fn inode(&self, name: &str) -> io::Result<Inode> {
@@ -254,6 +305,7 @@ impl FaultyFile {
 
     fn change(&self, change: Change) {
         let mut content = lock(&self.inode);
+        content.note_holes(&change);
         change.apply(&mut content.seen);
         content.unsynced.push(change);
     }
@@ -265,6 +317,9 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if lock(&self.disk.inner).is_bad(&self.inode, offset + buffer.len() as u64) {
+            return Err(io::Error::other("on purpose"));
+        }
         let content = lock(&self.inode);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let bytes = content.seen.get(start..).and_then(|rest| rest.get(..buffer.len()));
@@ -276,12 +331,13 @@ impl DiskFile for FaultyFile {
         let mut inner = self.inner()?;
         let mut result = inner.call();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let grows = (offset + bytes.len()).saturating_sub(lock(&self.inode).seen.len());
+        let grows = lock(&self.inode).room_for(offset..offset + bytes.len());
         if result.is_ok() && inner.capacity.is_some_and(|capacity| inner.used_bytes() + grows > capacity && grows > 0) {
             result = Err(io::ErrorKind::StorageFull.into());
         }
         let written = if result.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        let fits = inner.capacity.is_none_or(|capacity| inner.used_bytes() + written <= capacity);
+        let grows = lock(&self.inode).room_for(offset..offset + written);
+        let fits = inner.capacity.is_none_or(|capacity| inner.used_bytes() + grows <= capacity);
         if result.is_ok() || fits {
             self.change(Change::Write(offset, bytes.get(..written).unwrap_or_default().to_vec()));
         }

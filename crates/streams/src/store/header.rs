@@ -59,6 +59,8 @@ pub(super) struct Header {
 pub(super) enum BadHeader {
     /// Neither copy is sound.
     Damaged,
+    /// Another segment's bytes under this name.
+    OfAnother,
     /// Sound, and of this newer version.
     Newer(u32),
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use carillon_wire::{Pattern, PatternBuf};
 
+use super::error::Unreadable;
 use super::header::SegmentId;
 use super::index::Place;
 use super::newest::Backwards;
@@ -55,17 +56,22 @@ pub(super) struct LastPlaces {
 impl LastValues {
     /// The places of last values behind a sequence: all, or more than `messages`. `search` has a through that is not
     /// behind the stream's last sequence.
+    ///
+    /// # Errors
+    /// The disk does not tell all of them; then nothing is remembered.
     pub(super) fn find(
         &self,
         search: &Backwards<'_>,
         pattern: Pattern<'_>,
         after: u64,
         messages: usize,
-    ) -> Arc<LastPlaces> {
-        let search_all =
-            || LastPlaces { after, through: search.through, by_segment: search.last_by_topic(pattern, after) };
+    ) -> Result<Arc<LastPlaces>, Unreadable> {
+        let search_all = || {
+            let by_segment = search.last_by_topic(pattern, after)?;
+            Ok(Arc::new(LastPlaces { after, through: search.through, by_segment }))
+        };
         let pattern_buf = PatternBuf::new(pattern.as_str());
-        let (None, Ok(pattern_buf)) = (pattern.as_topic(), pattern_buf) else { return Arc::new(search_all()) };
+        let (None, Ok(pattern_buf)) = (pattern.as_topic(), pattern_buf) else { return search_all() };
         let segments = Arc::downgrade(&search.snapshot.segments);
         let key = Key { stream: search.stream, pattern: pattern_buf, through: search.through, segments };
         let serves = |known: &LastPlaces| {
@@ -77,16 +83,16 @@ impl LastValues {
         {
             let places = Arc::clone(&found.1);
             remembered.push_front(found);
-            return places;
+            return Ok(places);
         }
         drop(remembered);
-        let found = Arc::new(search_all());
+        let found = search_all()?;
         let first = found.first_of(&search.snapshot.segments).map_or_else(|| Arc::clone(&found), Arc::new);
         let mut remembered = self.lock();
         remembered.retain(|(known, _)| *known != key);
         remembered.push_front((key, first));
         remembered.truncate(REMEMBERED);
-        found
+        Ok(found)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Key, Arc<LastPlaces>)>> {

@@ -59,6 +59,16 @@ impl Ledger {
         }
     }
 
+    /// What is kept of all streams in each segment, in bytes of their records.
+    pub(super) fn kept_bytes(&self) -> HashMap<SegmentId, u64> {
+        let mut kept = HashMap::new();
+        for held in self.streams.values().flatten() {
+            let bytes: &mut u64 = kept.entry(held.segment.id()).or_default();
+            *bytes = bytes.saturating_add(held.extent.totals.bytes);
+        }
+        kept
+    }
+
     pub(super) fn remove(&mut self, stream: u32) {
         self.streams.remove(&stream);
     }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use super::compaction::Compaction;
 use super::disk::Disk;
+use super::end::Unsettled;
 use super::error::{AppendError, OpenError, StoreFailed};
 use super::header::{Header, SegmentId};
 use super::index::{Index, MemoryIndex};
@@ -17,6 +18,7 @@ use super::record::{self, Kind, Record};
 use super::recovered::Recovered;
 use super::recovery;
 use super::reserve::Reserve;
+use super::saving::Saving;
 use super::segment::{Segment, read_lock, write_lock};
 use super::shared::{Shared, StreamState};
 use crate::stream::{Extent, Totals};
@@ -63,13 +65,17 @@ pub struct Log {
     pub(super) next_number: u64,
     /// The one that is written, once there is one.
     pub(super) active: Option<Active>,
+    unsettled: Unsettled,
     /// Segments that count and of which nothing can be read.
     pub(super) unreadable: Vec<SegmentId>,
     pub(super) ledger: Ledger,
     pub(super) compaction: Option<Compaction>,
     /// Segments that compaction found damaged.
     pub(super) never_compact: Vec<SegmentId>,
+    /// Why compaction waits for retention to free something.
+    pub(super) compaction_waits: Option<StoreFailed>,
     group: Group,
+    saving: Saving,
     pub(super) failed: Option<StoreFailed>,
 }
 
@@ -101,6 +107,9 @@ impl Log {
     /// Opens the store on a disk, or makes a new one. Blocks while it reads the indexes of all segments and scans the
     /// last one.
     ///
+    /// What [`Recovered`] says will be said again by the next opening until it was acted upon: see
+    /// [`settle`](Self::settle) and [`accept_damage`](Self::accept_damage).
+    ///
     /// # Errors
     /// See [`OpenError`]. Damage is no error: [`Recovered`] names it.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Recovered), OpenError> {
@@ -114,14 +123,33 @@ impl Log {
             reserve,
             next_number: opened.next_number,
             active: opened.active,
+            unsettled: opened.unsettled,
             unreadable: opened.unreadable,
             ledger: opened.ledger,
             compaction: None,
             never_compact: Vec::new(),
+            compaction_waits: None,
             group: Group::default(),
+            saving: Saving::default(),
             failed: None,
         };
         Ok((log, opened.recovered))
+    }
+
+    /// Cuts off what [`Recovered::cut`](super::Recovered::cut) named, and makes a new store's first file: to be called once
+    /// the caller has kept what follows from [`Recovered`]. Whoever has nothing to keep need not call it: the first
+    /// record that is appended does it too.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn settle(&mut self) -> Result<(), StoreFailed> {
+        self.check_failed()?;
+        if std::mem::take(&mut self.unsettled.has_no_manifest) {
+            let streams = read_lock(&self.shared.state).streams.clone();
+            self.write_manifest(&self.manifest(&streams, &self.sealed()))?;
+        }
+        let settled = self.unsettled.settle(&*self.disk);
+        settled.map_err(|failed| self.fail(failed))
     }
 
     /// Something to read with, on any thread.
@@ -209,19 +237,21 @@ impl Log {
         }
     }
 
-    /// Commits, and writes that this was synced, so that the next start takes damage for damage and not for a write
-    /// that a crash tore.
+    /// Commits, and writes that this was synced, and what there is: so the next start takes damage for damage and not
+    /// for a write that a crash tore, and notices what is missing.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn close(mut self) -> Result<(), StoreFailed> {
+        self.settle()?;
         self.commit()?;
-        if self.active.is_none() {
-            return Ok(());
+        if self.active.is_some() {
+            let mark = Record { stream: 0, sequence: 0, time_us: 0, topic: "", message_id: &[], delivery: &[] };
+            self.put(Kind::Mark, &mark)?;
+            self.commit()?;
         }
-        let mark = Record { stream: 0, sequence: 0, time_us: 0, topic: "", message_id: &[], delivery: &[] };
-        self.put(Kind::Mark, &mark)?;
-        self.commit().map(|_| ())
+        let streams = read_lock(&self.shared.state).streams.clone();
+        self.write_manifest(&self.manifest(&streams, &self.sealed()))
     }
 
     pub(super) fn check_failed(&self) -> Result<(), StoreFailed> {
@@ -248,7 +278,7 @@ impl Log {
     pub(super) fn seal(&mut self) {
         // One that was never committed has no header, and its number is used again.
         if let Some(full) = self.active.take_if(|active| active.len > 0) {
-            full.segment.save_index(full.len);
+            self.saving.save(&full.segment, full.len);
         }
     }
 
@@ -259,6 +289,7 @@ impl Log {
 
     /// Sees to it that there is a segment for the group, with room.
     fn begin_group(&mut self) -> Result<(), StoreFailed> {
+        self.settle()?;
         self.group.records_at = 0;
         if self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes) {
             self.seal();

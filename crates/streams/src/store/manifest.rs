@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 pub(super) struct Manifest {
     /// From this number on every segment counts whose generation is 0.
     pub(super) open_from: u64,
-    /// The segments before that number, in order.
+    /// The segments before that number, in order, and the one of that number if it surely is on disk.
     pub(super) live: Vec<SegmentId>,
     pub(super) streams: BTreeMap<u32, Floor>,
 }

@@ -25,11 +25,13 @@
 //! [`Log::open`], then `recovery` for what it does after a crash; [`Reader::read`].
 
 mod bytes;
+mod carried;
 mod compaction;
 mod cut;
 mod damage;
 mod definitions;
 mod disk;
+mod end;
 mod error;
 #[cfg(any(test, feature = "test-support"))]
 pub mod faulty;
@@ -48,6 +50,8 @@ mod recovery;
 mod replace;
 mod reserve;
 mod retention;
+mod salt;
+mod saving;
 mod scan;
 mod segment;
 mod select;
@@ -59,11 +63,11 @@ mod walk;
 pub use damage::{Cut, Damage};
 pub use definitions::{Definitions, DefinitionsError, Stored};
 pub use disk::{Directory, Disk, DiskFile};
-pub use error::{AppendError, OpenError, StoreFailed};
+pub use error::{AppendError, OpenError, StoreFailed, Unreadable};
 pub use log::{Committed, Log, Options};
 pub use page::{Page, PageMessage};
 pub use reader::{IdWindow, MessageId, Reader};
 pub use record::Record;
 pub use recovered::{Recovered, RecoveredStream, TopicTail};
-pub use retention::Freed;
+pub use retention::{Freed, StoreSize};
 pub use shared::StreamState;

@@ -1,11 +1,12 @@
 //! The newest messages of a stream, found from its end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use carillon_wire::Pattern;
 
+use super::error::Unreadable;
 use super::header::SegmentId;
-use super::index::{Index, IndexDamaged, Place, Summary};
+use super::index::{Index, IndexFailed, Place, Summary};
 use super::segment::Segment;
 use super::select::{Selection, Selections, few, literal_prefix};
 use super::shared::Snapshot;
@@ -23,34 +24,59 @@ pub(super) struct Backwards<'a> {
 
 impl Backwards<'_> {
     /// The newest `n` sequences of a topic, ascending.
-    pub(super) fn of_topic(&self, topic: &str, n: usize) -> Vec<u64> {
-        let mut found = Vec::new();
+    pub(super) fn of_topic(&self, topic: &str, n: usize) -> Result<Vec<u64>, Unreadable> {
+        let mut found = VecDeque::new();
         let floor = self.snapshot.floor(topic);
         for (segment, _) in self.segments(floor) {
-            let places = segment.topic_places(self.stream, topic);
+            let places = segment.topic_places(self.stream, topic)?;
             let wanted = places.iter().rev().filter(|place| (floor..=self.through).contains(&place.sequence));
-            found.extend(wanted.take(n - found.len()).map(|place| place.sequence));
+            for place in wanted.take(n - found.len()) {
+                found.push_front(place.sequence);
+            }
             if found.len() >= n {
                 break;
             }
         }
-        found.reverse();
-        found
+        Ok(found.into())
+    }
+
+    /// The `n`-th newest sequence of a topic, or the oldest one if there are fewer.
+    fn nth_of_topic(&self, topic: &str, n: usize) -> Result<Option<u64>, Unreadable> {
+        let mut search = Search { left: n, oldest: None };
+        let floor = self.snapshot.floor(topic);
+        for (segment, _) in self.segments(floor) {
+            if search.left == 0 {
+                break;
+            }
+            let places = segment.topic_places(self.stream, topic)?;
+            let wanted = places.iter().rev().filter(|place| (floor..=self.through).contains(&place.sequence));
+            search.take(wanted.map(|place| place.sequence));
+        }
+        Ok(search.oldest)
     }
 
     /// The `n`-th newest that a pattern matches, or the oldest one if there are fewer.
-    pub(super) fn nth(&self, pattern: Pattern<'_>, n: usize, selections: &Selections) -> Option<u64> {
+    pub(super) fn nth(
+        &self,
+        pattern: Pattern<'_>,
+        n: usize,
+        selections: &Selections,
+    ) -> Result<Option<u64>, Unreadable> {
+        // Of more than there are nothing has to be counted or reserved.
+        let state = &self.snapshot.stream;
+        let len = state.last_sequence.saturating_add(1).saturating_sub(state.first_sequence);
+        let n = n.min(usize::try_from(len).unwrap_or(usize::MAX));
         if let Some(topic) = pattern.as_topic() {
-            return self.of_topic(topic.as_str(), n).first().copied();
+            return self.nth_of_topic(topic.as_str(), n);
         }
         let mut search = Search { left: n, oldest: None };
         for (segment, summary) in self.segments(self.snapshot.stream.first_sequence) {
             if search.left == 0 {
                 break;
             }
-            self.search(segment, &summary, pattern, selections, &mut search);
+            self.search(segment, &summary, pattern, selections, &mut search)?;
         }
-        search.oldest
+        Ok(search.oldest)
     }
 
     fn search(
@@ -60,15 +86,15 @@ impl Backwards<'_> {
         pattern: Pattern<'_>,
         selections: &Selections,
         search: &mut Search,
-    ) {
+    ) -> Result<(), Unreadable> {
         let mut through = self.through;
         if search.left <= PROBE_MESSAGES {
-            through = self.search_chunks(segment, Some(pattern), (through, 1), search);
+            through = self.search_chunks(segment, Some(pattern), (through, 1), search)?;
         }
         if search.left == 0 || through < summary.first_sequence {
-            return;
+            return Ok(());
         }
-        let selection = selections.get(segment, summary, pattern);
+        let selection = selections.get(segment, summary, pattern)?;
         let take_few = |few: &super::select::Few, search: &mut Search| {
             let floors: Vec<u64> = few.topics.iter().map(|topic| self.snapshot.floor(topic)).collect();
             let is_wanted = |(place, topic): &&(Place, usize)| {
@@ -78,18 +104,19 @@ impl Backwards<'_> {
         };
         match &*selection {
             Selection::Every if !self.snapshot.has_replaced() => {
-                self.search_chunks(segment, None, (through, usize::MAX), search);
+                self.search_chunks(segment, None, (through, usize::MAX), search)?;
             }
             Selection::Few(few) => take_few(few, search),
             _ if search.left <= PROBE_MESSAGES => {
-                self.search_chunks(segment, Some(pattern), (through, usize::MAX), search);
+                self.search_chunks(segment, Some(pattern), (through, usize::MAX), search)?;
             }
             // Places are smaller than records.
             _ => {
-                let few = segment.look_up(|index| few(index, self.stream, pattern)).unwrap_or_default();
+                let few = segment.look_up(|index| few(index, self.stream, pattern))?;
                 take_few(&few, search);
             }
         }
+        Ok(())
     }
 
     /// Goes through the last chunks up to a sequence, and reads the records where a pattern has to be compared.
@@ -100,9 +127,10 @@ impl Backwards<'_> {
         pattern: Option<Pattern<'_>>,
         (mut through, chunks): (u64, usize),
         search: &mut Search,
-    ) -> u64 {
+    ) -> Result<u64, Unreadable> {
         let first_sequence = self.snapshot.stream.first_sequence;
         for places in segment.chunks_back_from(self.stream, through).take(chunks) {
+            let places = places?;
             let Some(first) = places.first() else { break };
             through = first.sequence.saturating_sub(1);
             let is_wanted = |place: &Place| (first_sequence..=self.through).contains(&place.sequence);
@@ -116,24 +144,28 @@ impl Backwards<'_> {
                     if matches(pattern, topic) && !self.snapshot.is_replaced(topic, place.sequence) {
                         found.push(place.sequence);
                     }
-                });
+                })?;
                 search.take(found.into_iter().rev());
             }
             if search.left == 0 || through < first_sequence {
                 break;
             }
         }
-        through
+        Ok(through)
     }
 
     /// Of each topic the place of its newest message, if that is behind a position and was not replaced; by segment and
     /// in order.
-    pub(super) fn last_by_topic(&self, pattern: Pattern<'_>, after: u64) -> HashMap<SegmentId, Vec<Place>> {
+    pub(super) fn last_by_topic(
+        &self,
+        pattern: Pattern<'_>,
+        after: u64,
+    ) -> Result<HashMap<SegmentId, Vec<Place>>, Unreadable> {
         let mut found: HashMap<SegmentId, Vec<Place>> = HashMap::new();
         let mut seen = HashSet::<Box<str>>::new();
         let from = after.saturating_add(1).max(self.snapshot.stream.first_sequence);
         for (segment, _) in self.segments(from) {
-            let newest = segment.look_up(|index| self.newest_in(index, pattern, &seen)).unwrap_or_default();
+            let newest = segment.look_up(|index| self.newest_in(index, pattern, &seen))?;
             let mut places = Vec::new();
             for (topic, place) in newest {
                 if place.sequence >= from && !self.snapshot.is_replaced(&topic, place.sequence) {
@@ -147,7 +179,7 @@ impl Backwards<'_> {
                 break;
             }
         }
-        found
+        Ok(found)
     }
 
     /// The newest message of each topic that was not seen yet.
@@ -156,7 +188,7 @@ impl Backwards<'_> {
         index: &Index,
         pattern: Pattern<'_>,
         seen: &HashSet<Box<str>>,
-    ) -> Result<Vec<(Box<str>, Place)>, IndexDamaged> {
+    ) -> Result<Vec<(Box<str>, Place)>, IndexFailed> {
         let mut newest = Vec::new();
         if let Some(topic) = pattern.as_topic() {
             let places = index.topic_places(self.stream, topic.as_str())?;

@@ -11,6 +11,7 @@ pub struct Page {
     damaged: Vec<RangeInclusive<u64>>,
     first_sequence: u64,
     next_sequence: u64,
+    is_cut_short: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +83,13 @@ impl Page {
         self.next_sequence
     }
 
-    /// The ranges that could not be read, in order, all in the stretch that the page passed.
+    /// Whether it ends where it does because the disk gave an error for what comes next. That is no damage: it may be read
+    /// the next time.
+    pub fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
+    /// The ranges that were read and are wrong, or are not there, in order, all in the stretch that the page passed.
     pub fn damaged(&self) -> &[RangeInclusive<u64>] {
         &self.damaged
     }
@@ -98,6 +105,10 @@ impl Page {
         self.topics.push_str(topic);
         let entry = Entry { sequence, time_us, delivery_end: self.deliveries.len(), topic_end: self.topics.len() };
         self.entries.push(entry);
+    }
+
+    pub(super) fn cut_short(&mut self) {
+        self.is_cut_short = true;
     }
 
     pub(super) fn pass(&mut self, next_sequence: u64) {

@@ -1,18 +1,20 @@
 //! Reading, on any thread, while the log goes on.
 //!
-//! Only what was committed is seen. Damage is no error: it is named in the page, and everything around it is read.
+//! Only what was committed is seen. Damage is no error: it is named in the page, and everything around it is read. What the
+//! disk gives an error for is not damage yet: a page ends before it ([`Page::is_cut_short`]), or says [`Unreadable`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use carillon_wire::Pattern;
 
+use super::error::Unreadable;
 use super::index::{By, Summary};
 use super::newest::Backwards;
 use super::page::Page;
 use super::segment::{Segment, read_lock};
 use super::select::Selection;
-use super::shared::{Shared, StreamState};
+use super::shared::{Shared, Snapshot, StreamState};
 use super::walk::{Full, Walk};
 use crate::stream::PageLimits;
 
@@ -84,14 +86,15 @@ impl Reader {
 
     fn read_segment(&self, walk: &mut Walk<'_>, segment: &Segment, summary: &Summary, pattern: Pattern<'_>) -> Full {
         if let Some(topic) = pattern.as_topic() {
-            let places = segment.topic_places(summary.stream, topic.as_str());
+            let Ok(places) = segment.topic_places(summary.stream, topic.as_str()) else { return walk.cut_short() };
             return walk.read_places(segment, &places, Some(pattern));
         }
         let (from, through) = (walk.next().max(summary.first_sequence), walk.through().min(summary.last_sequence));
         if through.saturating_sub(from) < FEW_MESSAGES {
             return walk.read_chunks(segment, Some(pattern));
         }
-        match &*self.shared.selections.get(segment, summary, pattern) {
+        let Ok(selection) = self.shared.selections.get(segment, summary, pattern) else { return walk.cut_short() };
+        match &*selection {
             Selection::Every => walk.read_chunks(segment, None),
             Selection::Many => walk.read_chunks(segment, Some(pattern)),
             Selection::Few(few) => {
@@ -116,38 +119,64 @@ impl Reader {
         let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from) };
         let through = as_of.min(snapshot.stream.last_sequence);
         let search = Backwards { stream, snapshot: &snapshot, through };
-        let places = self.shared.last_values.find(&search, pattern, after, limits.messages);
+        let found = self.shared.last_values.find(&search, pattern, after, limits.messages);
+        let Some(places) = found.ok().filter(|_| snapshot.is_whole()) else {
+            let mut page = Page::new(from);
+            page.cut_short();
+            return page;
+        };
         let walk = Walk::new(stream, &snapshot, (from, places.through), limits);
         walk.run(|walk, segment, _| walk.read_places(segment, places.in_segment(segment.id()), Some(pattern)))
     }
 
     /// The sequences of the newest `n` messages of a topic, or of all if there are fewer, ascending.
-    pub fn newest_sequences(&self, stream: u32, topic: &str, n: usize) -> Vec<u64> {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return Vec::new() };
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn newest_sequences(&self, stream: u32, topic: &str, n: usize) -> Result<Vec<u64>, Unreadable> {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(Vec::new()) };
         Backwards { stream, snapshot: &snapshot, through: u64::MAX }.of_topic(topic, n)
     }
 
     /// The position right before the newest `n` messages, up to `through`, that a pattern matches: before the first of
     /// them if there are fewer, and `through` if there is none or `n` is 0. Damaged ones may count.
-    pub fn position_before_newest(&self, stream: u32, pattern: Pattern<'_>, n: usize, through: u64) -> u64 {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return through };
-        let nth = Backwards { stream, snapshot: &snapshot, through }.nth(pattern, n, &self.shared.selections);
-        nth.map_or(through, |sequence| sequence.saturating_sub(1))
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn position_before_newest(
+        &self,
+        stream: u32,
+        pattern: Pattern<'_>,
+        n: usize,
+        through: u64,
+    ) -> Result<u64, Unreadable> {
+        let Some(snapshot) = self.whole_snapshot(stream)? else { return Ok(through) };
+        let nth = Backwards { stream, snapshot: &snapshot, through }.nth(pattern, n, &self.shared.selections)?;
+        Ok(nth.map_or(through, |sequence| sequence.saturating_sub(1)))
     }
 
     /// The first sequence that was not published before a time; one more than the last where all were.
-    pub fn sequence_at(&self, stream: u32, time_us: u64) -> u64 {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return 1 };
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn sequence_at(&self, stream: u32, time_us: u64) -> Result<u64, Unreadable> {
+        let Some(snapshot) = self.whole_snapshot(stream)? else { return Ok(1) };
         let StreamState { first_sequence, last_sequence, .. } = snapshot.stream;
         for segment in snapshot.segments.iter() {
             let summary = segment.summary(stream);
             if summary.is_some_and(|summary| summary.count > 0 && summary.last_time_us >= time_us)
-                && let Some(sequence) = first_at(segment, stream, time_us)
+                && let Some(sequence) = first_at(segment, stream, time_us)?
             {
-                return sequence.clamp(first_sequence, last_sequence.saturating_add(1));
+                return Ok(sequence.clamp(first_sequence, last_sequence.saturating_add(1)));
             }
         }
-        last_sequence.saturating_add(1).max(first_sequence)
+        Ok(last_sequence.saturating_add(1).max(first_sequence))
+    }
+
+    /// To look for something in all of a stream.
+    fn whole_snapshot(&self, stream: u32) -> Result<Option<Snapshot>, Unreadable> {
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(None) };
+        if snapshot.is_whole() { Ok(Some(snapshot)) } else { Err(Unreadable) }
     }
 
     /// The message ids of streams' windows, of each stream the newest that its window holds, in no order. `window` is
@@ -162,7 +191,7 @@ impl Reader {
                 let left = window.max.saturating_sub(counts.get(&summary.stream).copied().unwrap_or(0));
                 (left > 0).then_some((summary.stream, IdWindow { max: left, ..window }))
             };
-            let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
+            let summaries = segment.summaries();
             let windows: HashMap<u32, IdWindow> = summaries.iter().filter_map(left).collect();
             if windows.is_empty() {
                 continue;
@@ -172,12 +201,22 @@ impl Reader {
                 found.extend(ids);
             }
         }
+        let carried = read_lock(&self.shared.carried);
+        // A crash may have left the segment that they were carried from.
+        let known: HashSet<(u32, u64)> = found.iter().map(|id| (id.stream, id.sequence)).collect();
+        for id in carried.ids().iter().filter(|id| !known.contains(&(id.stream, id.sequence))) {
+            let count = counts.entry(id.stream).or_default();
+            if window(id.stream).is_some_and(|window| id.time_us >= window.from_time_us && *count < window.max) {
+                *count += 1;
+                found.push(id.clone());
+            }
+        }
         found
     }
 }
 
 /// Of each stream the newest ids in a segment that its window holds.
-fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) -> HashMap<u32, Vec<MessageId>> {
+pub(super) fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) -> HashMap<u32, Vec<MessageId>> {
     let ids = segment.look_up(super::index::Index::message_ids).unwrap_or_default();
     let is_in =
         |id: &super::index::Id<'_>| windows.get(&id.stream).is_some_and(|window| id.time_us >= window.from_time_us);
@@ -202,16 +241,17 @@ fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) -> HashMap<u3
 }
 
 /// The first sequence in a segment that was not published before a time.
-fn first_at(segment: &Segment, stream: u32, time_us: u64) -> Option<u64> {
-    let chunk = segment.look_up(|index| Ok(index.chunk(stream, By::Time(time_us))))?;
+fn first_at(segment: &Segment, stream: u32, time_us: u64) -> Result<Option<u64>, Unreadable> {
+    let first = segment.look_up(|index| index.places(stream, index.chunk(stream, By::Time(time_us))))?;
+    let from = first.and_then(|places| Some(places.first()?.sequence)).unwrap_or(0);
     let mut buffer = Vec::new();
-    for chunk in chunk.. {
-        for place in segment.chunk(stream, chunk)? {
-            let read = segment.read_record(place.offset, &mut buffer);
+    for places in segment.chunks_from(stream, from) {
+        for place in places? {
+            let read = segment.read_record(place.offset, &mut buffer)?;
             if read.is_some_and(|read| read.record.time_us >= time_us) {
-                return Some(place.sequence);
+                return Ok(Some(place.sequence));
             }
         }
     }
-    None
+    Ok(None)
 }

@@ -179,6 +179,18 @@ pub(super) fn read(bytes: &[u8], salt: u32) -> Result<Read<'_>, Bad> {
     read_fields(fields, len)
 }
 
+/// Whether all of `bytes` were a record if its length said so.
+pub(super) fn is_sound_with_length(bytes: &[u8], salt: u32) -> bool {
+    let fields = bytes.split_at_checked(PREFIX_BYTES);
+    let Some(((checksum, _), rest)) = fields.and_then(|(prefix, rest)| Some((prefix.split_first_chunk::<4>()?, rest)))
+    else {
+        return false;
+    };
+    let Ok(body_bytes) = u32::try_from(rest.len()) else { return false };
+    let covered = crc32c::crc32c_append(salt, &body_bytes.to_le_bytes());
+    crc32c::crc32c_append(covered, rest) == u32::from_le_bytes(*checksum)
+}
+
 /// A record that was just put, so that its checksum need not be looked at.
 pub(super) fn read_own(bytes: &[u8]) -> Option<Read<'_>> {
     let len = claimed_len(bytes)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::damage::{Cut, Damage};
-use super::index::{By, Summary};
+use super::index::{By, Index, Summary};
 use super::ledger::Ledger;
 use super::manifest::{Floor, Manifest};
 use super::segment::Segment;
@@ -14,6 +14,8 @@ use crate::stream::{Extent, Totals};
 /// What a store has, and what happened to it.
 #[derive(Debug, Default)]
 pub struct Recovered {
+    /// Whether there was nothing at all: a new store, unless the caller knows better.
+    pub is_new: bool,
     /// What a crash had left half written.
     pub cut: Option<Cut>,
     /// What cannot be read any more.
@@ -88,8 +90,10 @@ impl Gathering {
     fn add(&mut self, segment: &Arc<Segment>, summary: Summary, ledger: &mut Ledger, damage: &mut Vec<Damage>) {
         let first_sequence = self.stream.first_sequence;
         let (covers_first, covers_last) = summary.covers;
-        self.stream.last_sequence = self.stream.last_sequence.max(covers_last);
-        self.stream.last_time_us = self.stream.last_time_us.max(summary.last_time_us);
+        if covers_last >= self.stream.last_sequence {
+            // The last message's, also where the time of one before was later.
+            (self.stream.last_sequence, self.stream.last_time_us) = (covers_last, summary.last_time_us);
+        }
         if summary.count > 0 {
             self.last_segment = Some((Arc::clone(segment), summary));
         }
@@ -97,7 +101,7 @@ impl Gathering {
             return;
         }
         self.lose(summary.stream, self.expected, covers_first.saturating_sub(1), damage);
-        for (first, last) in segment.look_up(|index| Ok(index.lost(summary.stream))).unwrap_or_default() {
+        for (first, last) in segment.lost(summary.stream) {
             self.lose(summary.stream, first, last, damage);
         }
         self.expected = self.expected.max(covers_last.saturating_add(1));
@@ -126,8 +130,8 @@ impl Gathering {
         let number = segment.id().number;
         let end = || {
             let by = By::Sequence(summary.last_sequence);
-            let chunk = segment.look_up(|index| Ok(index.chunk(summary.stream, by)))?;
-            let places = segment.look_up(|index| index.places(summary.stream, chunk)).flatten()?;
+            let look = |index: &Index| index.places(summary.stream, index.chunk(summary.stream, by));
+            let places = segment.look_up(look).ok().flatten()?;
             places.last().map(super::index::Place::end)
         };
         !unreadable
@@ -148,7 +152,7 @@ impl RecoveredStreams {
         let mut streams: BTreeMap<u32, Gathering> =
             floors.map(|(number, floor)| (*number, Gathering::new(*floor))).collect();
         for segment in segments {
-            for summary in segment.look_up(|index| Ok(index.summaries())).unwrap_or_default() {
+            for summary in segment.summaries() {
                 let stream = streams.entry(summary.stream).or_insert_with(|| Gathering::new(Floor::default()));
                 stream.add(segment, summary, &mut ledger, damage);
             }
@@ -175,14 +179,15 @@ impl RecoveredStreams {
 
     pub(super) fn recovered(mut self, cut: Option<Cut>, damage: Vec<Damage>) -> Recovered {
         self.streams.retain(|_, stream| stream.first_sequence != u64::MAX);
-        Recovered { cut, damage, streams: self.streams, absent_streams_are_empty: self.nothing_is_unreadable }
+        let (streams, absent_streams_are_empty) = (self.streams, self.nothing_is_unreadable);
+        Recovered { is_new: false, cut, damage, streams, absent_streams_are_empty }
     }
 }
 
 /// What a segment has of which retention took the beginning.
 fn part(segment: &Segment, stream: u32, first_sequence: u64) -> Totals {
     let mut part = Totals::default();
-    for place in segment.chunks_from(stream, first_sequence).flatten() {
+    for place in segment.chunks_from(stream, first_sequence).map_while(Result::ok).flatten() {
         if place.sequence >= first_sequence {
             part.messages += 1;
             part.bytes += place.len;

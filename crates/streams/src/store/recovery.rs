@@ -3,20 +3,21 @@
 //! 1. The manifest tells which segments count; other files of the store's are left over from something that a crash
 //!    interrupted, and are unlinked.
 //! 2. The index of each sealed segment is read, or made anew from its log.
-//! 3. The last segment is scanned. What a crash tore off its end is cut; damage before that is named. What the
-//!    last group has is written again and synced, because after a failed sync the system's cache may show bytes that are
-//!    not on disk.
+//! 3. The last segment is scanned (`end`). What a crash tore off its end is named, and so is damage before that.
 //! 4. What no segment has of a stream, though it should, is named.
 //!
-//! All that can refuse to be opened is looked at before anything is changed.
+//! Nothing that tells of damage is changed here: that waits for [`Log::settle`](super::log::Log::settle), when the caller
+//! has kept what follows from it. A start that is refused or killed in between leaves the next one the same to find.
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use super::damage::{Cut, Damage};
+use super::carried::Carried;
+use super::damage::Damage;
 use super::disk::{Disk, DiskFile};
+use super::end::{Last, Unsettled};
 use super::error::OpenError;
 use super::header::{self, BadHeader, Header, SegmentId};
 use super::index::{FileIndex, Index};
@@ -26,7 +27,8 @@ use super::log::Active;
 use super::manifest::{self, Manifest};
 use super::record;
 use super::recovered::{Recovered, RecoveredStreams};
-use super::scan::{Scan, read_what_can_be_read, scan};
+use super::salt;
+use super::scan::{read_what_can_be_read, scan};
 use super::segment::Segment;
 use super::select::Selections;
 use super::shared::{Shared, State};
@@ -35,6 +37,7 @@ pub(super) struct Opened {
     pub(super) shared: Shared,
     pub(super) next_number: u64,
     pub(super) active: Option<Active>,
+    pub(super) unsettled: Unsettled,
     /// Segments that count and of which nothing can be read.
     pub(super) unreadable: Vec<SegmentId>,
     pub(super) ledger: Ledger,
@@ -42,18 +45,20 @@ pub(super) struct Opened {
 }
 
 /// A segment's file before its index is there.
-struct Found {
-    id: SegmentId,
-    file: Arc<dyn DiskFile>,
-    len: u64,
-    header: Result<Header, BadHeader>,
+pub(super) struct Found {
+    pub(super) id: SegmentId,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) len: u64,
+    pub(super) header: Result<Header, BadHeader>,
 }
 
 pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
     let names = disk.list().map_err(io_error("list", "its directory"))?;
     let manifest = manifest_of(&**disk, &names)?;
+    let mut unsettled = Unsettled::new(manifest.is_none());
+    let manifest = manifest.unwrap_or_default();
     let mut found = find_segments(&**disk, &names, &manifest)?;
-    let last = prepare_last(&mut found, &manifest)?;
+    let last = Last::of(&mut found, &manifest)?;
     let missing = missing_segments(&found, last.as_ref(), &manifest);
     let next_number = next_number(&found, last.as_ref(), &manifest);
     let mut segments = Vec::new();
@@ -63,50 +68,55 @@ pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
     let mut uncertain: Vec<_> = missing.iter().map(|(_, last)| (*last, u64::MAX)).collect();
     for found in found {
         if let Some((segment, bad)) = open_sealed(disk, &found)? {
-            damage.extend(bad.iter().map(|bad| Damage::bytes(segment.id(), bad.clone())));
-            uncertain.extend(bad.last().map(|bad| (segment.id().number, bad.start)));
-            segments.push(Arc::new(segment));
+            let segment = Arc::new(segment);
+            if found.header.is_err() {
+                damage.push(Damage::bytes(found.id, 0..header::BYTES as u64));
+                unsettled.headers.push(Arc::clone(&segment));
+            }
+            damage.extend(bad.iter().map(|bad| Damage::bytes(found.id, bad.clone())));
+            uncertain.extend(bad.last().map(|bad| (found.id.number, bad.start)));
+            segments.push(segment);
         } else {
             damage.push(Damage::Segment { file: found.id.log_name() });
             uncertain.push((found.id.number, u64::MAX));
             unreadable.push(found.id);
         }
     }
-    // From here on more than indexes is changed.
     unlink_leftovers(&**disk, &names, &manifest);
+    // After a failed sync the names as they are seen may not be on disk: the manifest's, and the last segment's.
+    disk.sync_directory().map_err(io_error("sync", "its directory"))?;
     let mut cut = None;
     let mut active = None;
     if let Some(last) = last {
         cut = last.cut();
-        damage.extend(last.scan.bad.iter().map(|bad| Damage::bytes(last.found.id, bad.clone())));
-        uncertain.extend(last.scan.bad.last().map(|bad| (last.found.id.number, bad.start)));
-        active = open_last(disk, last)?;
+        damage.extend(last.damage());
+        uncertain.extend(last.bad().last().map(|bad| (last.found.id.number, bad.start)));
+        active = last.open(disk, &mut unsettled)?;
         segments.extend(active.iter().map(|active| Arc::clone(&active.segment)));
     }
+    let has_no_manifest = unsettled.has_no_manifest;
     let (streams, ledger) = RecoveredStreams::gather(&segments, &manifest, &uncertain, &mut damage);
     let shared = Shared {
         state: RwLock::new(State { segments: Arc::new(segments), streams: streams.states(), replaced: HashMap::new() }),
         selections: Selections::default(),
         last_values: LastValues::default(),
+        carried: RwLock::new(Carried::read(&**disk)),
     };
-    Ok(Opened { shared, next_number, active, unreadable, ledger, recovered: streams.recovered(cut, damage) })
+    let recovered = Recovered { is_new: has_no_manifest, ..streams.recovered(cut, damage) };
+    Ok(Opened { shared, next_number, active, unsettled, unreadable, ledger, recovered })
 }
 
-fn io_error(operation: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_error(operation: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> OpenError {
     let file = file.into();
     move |source| OpenError::Io { operation, file, source }
 }
 
-/// The manifest; a new store gets one before anything else.
-fn manifest_of(disk: &dyn Disk, names: &[String]) -> Result<Manifest, OpenError> {
-    if let Some(manifest) = Manifest::read(disk)? {
-        return Ok(manifest);
-    }
-    if names.iter().any(|name| SegmentId::of_name(name).is_some()) {
+/// The manifest; `None` for a new store.
+fn manifest_of(disk: &dyn Disk, names: &[String]) -> Result<Option<Manifest>, OpenError> {
+    let manifest = Manifest::read(disk)?;
+    if manifest.is_none() && names.iter().any(|name| SegmentId::of_name(name).is_some()) {
         return Err(OpenError::ManifestMissing { file: manifest::NAME.to_owned() });
     }
-    let manifest = Manifest::default();
-    manifest.write(disk).map_err(io_error("write", manifest::NAME))?;
     Ok(manifest)
 }
 
@@ -121,8 +131,7 @@ fn find_segments(disk: &dyn Disk, names: &[String], manifest: &Manifest) -> Resu
         file.read_at(&mut bytes, 0).map_err(io_error("read", name))?;
         let header = match Header::read(&bytes) {
             Err(BadHeader::Newer(found)) => return Err(OpenError::Newer { file: name.clone(), found, known: 1 }),
-            // Another segment's bytes under this name.
-            Ok(header) if header.id != id => Err(BadHeader::Damaged),
+            Ok(header) if header.id != id => Err(BadHeader::OfAnother),
             header => header,
         };
         found.push(Found { id, file, len, header });
@@ -131,82 +140,20 @@ fn find_segments(disk: &dyn Disk, names: &[String], manifest: &Manifest) -> Resu
     Ok(found)
 }
 
-/// The last segment, scanned, if the manifest lets it grow on.
-struct Last {
-    found: Found,
-    header: Option<Header>,
-    bytes: Vec<u8>,
-    torn_at: Option<usize>,
-    scan: Scan,
-}
-
-impl Last {
-    fn cut(&self) -> Option<Cut> {
-        let offset = self.torn_at.filter(|offset| *offset < self.bytes.len())?;
-        let behind =
-            self.header.and_then(|header| scan(&self.bytes, header.salt).ok()).map_or(0, |whole| whole.records);
-        Some(Cut {
-            file: self.found.id.log_name(),
-            offset: offset as u64,
-            bytes: (self.bytes.len() - offset) as u64,
-            whole_records: behind.saturating_sub(self.scan.records),
-        })
-    }
-}
-
-fn prepare_last(found: &mut Vec<Found>, manifest: &Manifest) -> Result<Option<Last>, OpenError> {
-    let Some(last) = found.pop_if(|found| found.id.number >= manifest.open_from) else { return Ok(None) };
-    let name = last.id.log_name();
-    // Errors are not taken for damage here: what is cut is gone.
-    let mut bytes = vec![0; usize::try_from(last.len).unwrap_or(usize::MAX)];
-    last.file.read_at(&mut bytes, 0).map_err(io_error("read", &name))?;
-    let newer =
-        |version| OpenError::Newer { file: name.clone(), found: u32::from(version), known: u32::from(record::VERSION) };
-    // A header of which only one copy was written is as good as none: no record can follow it.
-    let whole_header = last.header.ok().filter(|_| bytes.len() >= header::BYTES);
-    let Some(header) = whole_header else {
-        // It was made for a group that never was committed: else its header had been synced.
-        return Ok(Some(Last { found: last, header: None, bytes, torn_at: Some(0), scan: Scan::default() }));
-    };
-    let whole = scan(&bytes, header.salt).map_err(newer)?;
-    let torn_at = whole.torn_at();
-    let scan = match torn_at {
-        Some(at) => scan(bytes.get(..at).unwrap_or_default(), header.salt).map_err(newer)?,
-        None => whole,
-    };
-    Ok(Some(Last { found: last, header: Some(header), bytes, torn_at, scan }))
-}
-
-/// Cuts what was torn, and makes sure of what is left.
-fn open_last(disk: &Arc<dyn Disk>, last: Last) -> Result<Option<Active>, OpenError> {
-    let Last { found, header, bytes, torn_at, scan } = last;
-    let name = found.id.log_name();
-    let Some(header) = header else {
-        // Nothing of it can be read, but nobody needs to believe that.
-        disk.rename(&name, &format!("{name}.torn")).map_err(io_error("rename the torn", &name))?;
-        disk.sync_directory().map_err(io_error("sync the directory of", &name))?;
-        return Ok(None);
-    };
-    let len = torn_at.unwrap_or(bytes.len());
-    if len < bytes.len() {
-        found.file.set_len(len as u64).map_err(io_error("cut", &name))?;
-    }
-    // The first group of a segment is written with the header.
-    let group = scan.last_group.filter(|group| *group > header::BYTES).unwrap_or(0);
-    let again = bytes.get(group..len).unwrap_or_default();
-    found.file.write_at(again, group as u64).map_err(io_error("write", &name))?;
-    found.file.sync_data().map_err(io_error("sync", &name))?;
-    disk.sync_directory().map_err(io_error("sync the directory of", &name))?;
-    let segment = Segment::new(Arc::clone(disk), header, found.file, Index::Memory(scan.index));
-    Ok(Some(Active { segment: Arc::new(segment), len: len as u64, is_new: false }))
-}
-
 /// A sealed segment, and the bytes of it that are damaged as far as that is known.
 type Sealed = (Segment, Vec<Range<u64>>);
 
 /// `None` when none of it can be read.
 fn open_sealed(disk: &Arc<dyn Disk>, found: &Found) -> Result<Option<Sealed>, OpenError> {
-    let Ok(header) = found.header else { return Ok(None) };
+    let header = match found.header {
+        Ok(header) => header,
+        Err(BadHeader::Damaged) => {
+            let (bytes, _) = read_what_can_be_read(&*found.file, found.len);
+            let Some(salt) = salt::recover(&bytes) else { return Ok(None) };
+            Header { id: found.id, salt }
+        }
+        Err(_) => return Ok(None),
+    };
     let file = Arc::clone(&found.file);
     let name = found.id.index_name();
     if let Ok(index_file) = disk.open(&name)
@@ -223,9 +170,11 @@ fn open_sealed(disk: &Arc<dyn Disk>, found: &Found) -> Result<Option<Sealed>, Op
         known: u32::from(record::VERSION),
     })?;
     let segment = Segment::new(Arc::clone(disk), header, file, Index::Memory(scan.index));
-    // An index of what could not be read now would say for ever that it is lost; and of a damaged segment the next
-    // start shall tell the damage again.
-    if scan.bad.is_empty() && !incomplete {
+    if incomplete {
+        // It may be sound: an index of what could not be read now would say for ever that it is lost.
+        segment.note_partial();
+    } else if scan.bad.is_empty() {
+        // Of a damaged segment the next start shall tell the damage again.
         segment.save_index(found.len);
     }
     Ok(Some((segment, scan.bad)))
@@ -238,7 +187,7 @@ fn missing_segments(found: &[Found], last: Option<&Last>, manifest: &Manifest) -
     let mut missing: Vec<_> = lost.map(|id| (id.number, id.number)).collect();
     let mut expected = manifest.open_from;
     for id in ids.iter().filter(|id| id.number >= manifest.open_from) {
-        if id.number > expected {
+        if id.number > expected && !missing.contains(&(expected, id.number - 1)) {
             missing.push((expected, id.number - 1));
         }
         expected = id.number.saturating_add(1);

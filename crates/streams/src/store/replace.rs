@@ -9,7 +9,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use super::index::{Index, IndexDamaged, Place, TopicSummary};
+use super::index::{Index, IndexFailed, Place, TopicSummary};
 use super::ledger::plus;
 use super::log::Log;
 use super::segment::{Segment, read_lock, write_lock};
@@ -130,7 +130,7 @@ fn topics_in(
     index: &Index,
     stream: u32,
     searched: Option<&Searches>,
-) -> Result<Vec<(Box<str>, TopicSummary)>, IndexDamaged> {
+) -> Result<Vec<(Box<str>, TopicSummary)>, IndexFailed> {
     let mut found = Vec::new();
     if let Some(few) = searched.filter(|searched| searched.len() <= FEW_TOPICS) {
         for topic in few.keys() {
@@ -150,7 +150,7 @@ fn topics_in(
 fn places_of(segment: &Segment, stream: u32, topics: HashSet<Box<str>, RandomState>) -> Vec<(Box<str>, Vec<Place>)> {
     if topics.len() <= FEW_TOPICS {
         let places = |topic: Box<str>| {
-            let places = segment.topic_places(stream, &topic);
+            let places = segment.topic_places(stream, &topic).unwrap_or_default();
             (topic, places)
         };
         return topics.into_iter().map(places).collect();

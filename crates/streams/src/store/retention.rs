@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::cut::kept_between;
 use super::error::StoreFailed;
-use super::header::SegmentId;
+use super::header::{self, SegmentId};
+use super::index::Summary;
 use super::log::Log;
 use super::manifest::{self, Floor, Manifest};
+use super::reader::{IdWindow, newest_ids};
 use super::segment::{Segment, read_lock, write_lock};
 use super::shared::StreamState;
 use crate::stream::Totals;
@@ -18,6 +20,15 @@ pub struct Freed {
     /// Segments that were unlinked.
     pub segments: u64,
     /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a store takes on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreSize {
+    /// Segments that can be read, the one that is written among them.
+    pub segments: u64,
+    /// Their bytes, without their indexes.
     pub bytes: u64,
 }
 
@@ -89,6 +100,46 @@ impl Log {
         Ok(freed)
     }
 
+    /// Says which message ids count, by the streams' numbers. Those of segments that are unlinked from now on are carried
+    /// over, so that the next start knows them ([`Reader::message_ids`](super::Reader::message_ids)).
+    pub fn set_id_windows(&mut self, windows: impl IntoIterator<Item = (u32, IdWindow)>) {
+        write_lock(&self.shared.carried).windows = windows.into_iter().collect();
+    }
+
+    /// Keeps the message ids of segments that are about to be unlinked, as far as they count.
+    fn carry_ids_of(&self, dead: &[Arc<Segment>]) {
+        if dead.is_empty() {
+            return;
+        }
+        let mut carried = write_lock(&self.shared.carried);
+        let mut ids = Vec::new();
+        for segment in dead {
+            let young = |summary: &Summary| {
+                let window = carried.windows.get(&summary.stream)?;
+                (summary.last_time_us >= window.from_time_us).then_some((summary.stream, *window))
+            };
+            let windows: HashMap<_, _> = segment.summaries().iter().filter_map(young).collect();
+            if !windows.is_empty() {
+                ids.extend(newest_ids(segment, &windows).into_values().flatten());
+            }
+        }
+        if carried.take_over(ids) {
+            // Without room for them they are forgotten by the next start.
+            let _ = carried.write(&*self.disk);
+        }
+    }
+
+    /// How large the store is now.
+    pub fn size(&self) -> StoreSize {
+        let segments = self.segments();
+        // One that nothing was committed to yet has no bytes.
+        let sizes = segments.iter().map(|segment| segment.file.len().unwrap_or(0)).filter(|len| *len > 0);
+        sizes.fold(StoreSize::default(), |size, len| StoreSize {
+            segments: size.segments + 1,
+            bytes: size.bytes.saturating_add(len),
+        })
+    }
+
     /// Whether room is kept for retention on a full disk.
     pub fn has_reserve(&self) -> bool {
         self.reserve.is_filled()
@@ -101,6 +152,7 @@ impl Log {
     /// # Errors
     /// [`StoreFailed`].
     pub fn accept_damage(&mut self) -> Result<(), StoreFailed> {
+        self.settle()?;
         self.commit()?;
         self.seal();
         for segment in self.segments().iter() {
@@ -115,6 +167,19 @@ impl Log {
         self.write_manifest(&self.manifest(&streams, &self.sealed()))
     }
 
+    /// Ends the segment that is written, whatever its length, and takes away all segments of which nothing is kept: after
+    /// the disk was full, what was purged is freed by this even where nothing more can be written.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn free(&mut self) -> Result<Freed, StoreFailed> {
+        self.settle()?;
+        self.commit()?;
+        self.seal();
+        let streams = read_lock(&self.shared.state).streams.clone();
+        self.set_first_sequences(streams)
+    }
+
     fn check_can_retain(&self) -> Result<(), StoreFailed> {
         match &self.failed {
             Some(failed) if !failed.full => Err(failed.clone()),
@@ -127,10 +192,11 @@ impl Log {
         let is_anywhere = |stream| {
             self.segments().iter().any(|segment| {
                 let is_live = !dead.iter().any(|dead| dead.id() == segment.id());
-                is_live && segment.look_up(|index| Ok(index.summary(stream))).flatten().is_some()
+                is_live && segment.summary(stream).is_some()
             })
         };
         streams.retain(|stream, state| state.first_sequence != REMOVED || is_anywhere(*stream));
+        self.carry_ids_of(&dead);
         let manifest = self.manifest(&streams, &live);
         self.write_manifest(&manifest)?;
         self.replace_segments(live, streams);
@@ -149,8 +215,9 @@ impl Log {
     }
 
     pub(super) fn manifest(&self, streams: &HashMap<u32, StreamState>, sealed: &[Arc<Segment>]) -> Manifest {
-        let mut live: Vec<SegmentId> =
-            sealed.iter().map(|segment| segment.id()).chain(self.unreadable.iter().copied()).collect();
+        let active = self.active.as_ref().filter(|active| active.len > 0 && !active.is_new);
+        let ids = sealed.iter().chain(active.map(|active| &active.segment)).map(|segment| segment.id());
+        let mut live: Vec<SegmentId> = ids.chain(self.unreadable.iter().copied()).collect();
         live.sort_unstable();
         let floor = |state: &StreamState| Floor {
             first_sequence: state.first_sequence,
@@ -192,13 +259,19 @@ impl Log {
             let _ = self.disk.unlink(&segment.id().index_name());
         }
         self.reserve.fill(&*self.disk);
+        if freed.bytes > 0 {
+            self.compaction_waits = None;
+        }
         freed
     }
 }
 
+/// Whether a segment surely has nothing more that is kept.
 fn is_dead(segment: &Segment, streams: &HashMap<u32, StreamState>) -> bool {
-    let summaries = segment.look_up(|index| Ok(index.summaries())).unwrap_or_default();
-    summaries
-        .iter()
-        .all(|summary| streams.get(&summary.stream).is_some_and(|stream| summary.covers.1 < stream.first_sequence))
+    let summaries = segment.summaries();
+    let is_taken =
+        |summary: &Summary| streams.get(&summary.stream).is_some_and(|stream| summary.covers.1 < stream.first_sequence);
+    // Where the index names nothing, the file has to be empty too.
+    let has_nothing = || segment.file.len().is_ok_and(|len| len <= header::BYTES as u64);
+    segment.is_whole() && summaries.iter().all(is_taken) && (!summaries.is_empty() || has_nothing())
 }

@@ -95,6 +95,18 @@ impl Search<'_> {
     }
 }
 
+/// The bytes of a file, or where it cannot be read.
+pub(super) fn read_whole(file: &dyn DiskFile, len: u64) -> Result<Vec<u8>, u64> {
+    const PIECE_BYTES: usize = 1 << 20;
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| 0_u64)?];
+    let mut offset = 0_u64;
+    for piece in bytes.chunks_mut(PIECE_BYTES) {
+        file.read_at(piece, offset).map_err(|_| offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(bytes)
+}
+
 /// The bytes of a file, with zeros where they cannot be read, and whether there are such places.
 pub(super) fn read_what_can_be_read(file: &dyn DiskFile, len: u64) -> (Vec<u8>, bool) {
     const PIECE_BYTES: usize = 1 << 20;

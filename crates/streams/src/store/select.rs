@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use carillon_wire::{Pattern, PatternBuf};
 
+use super::error::Unreadable;
 use super::header::SegmentId;
-use super::index::{Index, IndexDamaged, Place, Summary};
+use super::index::{Index, IndexFailed, Place, Summary};
 use super::segment::Segment;
 use super::walk::matches;
 
@@ -49,8 +50,13 @@ struct Key {
 }
 
 impl Selections {
-    pub(super) fn get(&self, segment: &Segment, summary: &Summary, pattern: Pattern<'_>) -> Arc<Selection> {
-        let Ok(pattern_buf) = PatternBuf::new(pattern.as_str()) else { return Arc::new(Selection::Many) };
+    pub(super) fn get(
+        &self,
+        segment: &Segment,
+        summary: &Summary,
+        pattern: Pattern<'_>,
+    ) -> Result<Arc<Selection>, Unreadable> {
+        let Ok(pattern_buf) = PatternBuf::new(pattern.as_str()) else { return Ok(Arc::new(Selection::Many)) };
         let key = Key { segment: segment.id(), stream: summary.stream, pattern: pattern_buf, count: summary.count };
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = remembered.iter().position(|(known, _)| *known == key)
@@ -58,20 +64,19 @@ impl Selections {
         {
             let selection = Arc::clone(&found.1);
             remembered.push_front(found);
-            return selection;
+            return Ok(selection);
         }
         drop(remembered);
-        let selection = segment.look_up(|index| select(index, summary.stream, pattern));
-        let selection = Arc::new(selection.unwrap_or(Selection::Many));
+        let selection = Arc::new(segment.look_up(|index| select(index, summary.stream, pattern))?);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.retain(|(known, _)| *known != key);
         remembered.push_front((key, Arc::clone(&selection)));
         remembered.truncate(REMEMBERED);
-        selection
+        Ok(selection)
     }
 }
 
-fn select(index: &Index, stream: u32, pattern: Pattern<'_>) -> Result<Selection, IndexDamaged> {
+fn select(index: &Index, stream: u32, pattern: Pattern<'_>) -> Result<Selection, IndexFailed> {
     // Of the same moment as its topics.
     let Some(summary) = index.summary(stream) else { return Ok(Selection::Many) };
     let prefix = literal_prefix(pattern);
@@ -89,7 +94,7 @@ fn select(index: &Index, stream: u32, pattern: Pattern<'_>) -> Result<Selection,
 }
 
 /// The places of all messages in a segment that a pattern matches.
-pub(super) fn few(index: &Index, stream: u32, pattern: Pattern<'_>) -> Result<Few, IndexDamaged> {
+pub(super) fn few(index: &Index, stream: u32, pattern: Pattern<'_>) -> Result<Few, IndexFailed> {
     let mut few = Few::default();
     let is_wanted = |topic: &str| matches(Some(pattern), topic);
     index.each_topic_places_of(stream, literal_prefix(pattern), is_wanted, |topic, places| {

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use foldhash::quality::RandomState;
 
+use super::carried::Carried;
 use super::last::LastValues;
 use super::segment::{Segment, read_lock};
 use super::select::Selections;
@@ -15,6 +16,7 @@ pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     pub(super) selections: Selections,
     pub(super) last_values: LastValues,
+    pub(super) carried: RwLock<Carried>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +98,11 @@ impl Shared {
 }
 
 impl Snapshot {
+    /// Whether the index of every segment has all that its log has, also of those that could not be read before.
+    pub(super) fn is_whole(&self) -> bool {
+        self.segments.iter().all(|segment| segment.make_whole())
+    }
+
     /// The first sequence of a topic that was not taken and not replaced.
     pub(super) fn floor(&self, topic: &str) -> u64 {
         let replaced = self.replaced.as_ref().map_or(0, |topics| read_lock(topics).first(topic));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use carillon_wire::{Pattern, Topic};
 
+use super::error::Unreadable;
 use super::index::{Place, Summary};
 use super::page::Page;
 use super::record::{self, Kind, Read};
@@ -34,6 +35,8 @@ pub(super) struct Walk<'a> {
     limits: &'a PageLimits,
     page: Page,
     looked_at: usize,
+    /// Not everything that the segments have is known, so what nobody has is not damaged for sure.
+    is_whole: bool,
     /// What was read last.
     buffer: Vec<u8>,
 }
@@ -48,33 +51,101 @@ impl<'a> Walk<'a> {
         let page = Page::new(from.max(snapshot.stream.first_sequence));
         let through = through.min(snapshot.stream.last_sequence);
         let replaced = snapshot.replaced.as_ref().filter(|_| snapshot.has_replaced());
-        Self { stream, snapshot, replaced, through, limits, page, looked_at: 0, buffer: Vec::new() }
+        let is_whole = snapshot.is_whole();
+        Self { stream, snapshot, replaced, through, limits, page, looked_at: 0, is_whole, buffer: Vec::new() }
     }
 
     /// Goes through the segments that have the stream, and names what no segment has.
     pub(super) fn run(mut self, mut read: impl FnMut(&mut Self, &Segment, &Summary) -> Full) -> Page {
         for segment in self.segments_from(self.next()) {
-            let Some(summary) = segment.summary(self.stream) else { continue };
-            let (first, last) = summary.covers;
-            if last < self.next() {
-                continue;
+            loop {
+                let rebuilds = segment.rebuilds();
+                let Some(summary) = segment.summary(self.stream) else { break };
+                let (first, last) = summary.covers;
+                if last < self.next() {
+                    break;
+                }
+                if first > self.through {
+                    return self.finish();
+                }
+                let from = self.next();
+                if self.lose(from, first.saturating_sub(1)) == Full::Yes {
+                    return self.page.finish();
+                }
+                self.page.pass(first);
+                let full = self.lose_in(segment, &mut read, &summary);
+                let is_same = segment.rebuilds() == rebuilds;
+                if !is_same {
+                    // It may have been read by an index that knows of damage, after one that did not.
+                    self.lose_all(segment);
+                    let first = segment.summary(self.stream).map_or(0, |summary| summary.covers.0);
+                    self.page.damage(from, first.saturating_sub(1));
+                }
+                if full == Full::Yes {
+                    return self.page.finish();
+                }
+                if is_same {
+                    self.page.pass(last.min(self.through).saturating_add(1));
+                    break;
+                }
             }
-            if first > self.through {
-                break;
-            }
-            self.page.damage(self.next(), first.saturating_sub(1));
-            self.page.pass(first);
-            for (first, last) in segment.look_up(|index| Ok(index.lost(self.stream))).unwrap_or_default() {
-                self.page.damage(first, last);
-            }
-            if read(&mut self, segment, &summary) == Full::Yes {
-                return self.page.finish();
-            }
-            self.page.pass(last.min(self.through).saturating_add(1));
         }
-        self.page.damage(self.next(), self.through);
-        self.page.pass(self.through.saturating_add(1));
+        self.finish()
+    }
+
+    /// Reads a segment, up to what it does not have if nobody knows why.
+    fn lose_in(
+        &mut self,
+        segment: &Segment,
+        read: &mut impl FnMut(&mut Self, &Segment, &Summary) -> Full,
+        summary: &Summary,
+    ) -> Full {
+        if self.is_whole {
+            self.lose_all(segment);
+            return read(self, segment, summary);
+        }
+        let unknown = segment.lost(self.stream).into_iter().find(|(_, last)| *last >= self.next());
+        let Some((first, _)) = unknown.filter(|(first, _)| *first <= self.through) else {
+            return read(self, segment, summary);
+        };
+        let before = first.max(self.next()).saturating_sub(1);
+        let through = std::mem::replace(&mut self.through, before);
+        let full = read(self, segment, summary);
+        self.through = through;
+        if full == Full::No {
+            self.page.pass(before.saturating_add(1));
+            return self.cut_short();
+        }
+        full
+    }
+
+    /// Names what a segment has lost.
+    fn lose_all(&mut self, segment: &Segment) {
+        for (first, last) in segment.lost(self.stream) {
+            self.page.damage(first, last);
+        }
+    }
+
+    /// Names a range that no segment has; or ends the page before it, where some could not be read.
+    fn lose(&mut self, first: u64, last: u64) -> Full {
+        if first <= last && !self.is_whole {
+            return self.cut_short();
+        }
+        self.page.damage(first, last);
+        Full::No
+    }
+
+    fn finish(mut self) -> Page {
+        if self.lose(self.next(), self.through) == Full::No {
+            self.page.pass(self.through.saturating_add(1));
+        }
         self.page.finish()
+    }
+
+    /// Ends the page, because the disk gives an error for what comes next.
+    pub(super) fn cut_short(&mut self) -> Full {
+        self.page.cut_short();
+        Full::Yes
     }
 
     /// The sequence that comes next.
@@ -98,6 +169,7 @@ impl<'a> Walk<'a> {
     /// Reads a segment from the next sequence on, and takes what matches.
     pub(super) fn read_chunks(&mut self, segment: &Segment, pattern: Option<Pattern<'_>>) -> Full {
         for places in segment.chunks_from(self.stream, self.next()) {
+            let Ok(places) = places else { return self.cut_short() };
             if places.first().is_some_and(|first| first.sequence > self.through) {
                 break;
             }
@@ -119,7 +191,8 @@ impl<'a> Walk<'a> {
         let mut full = Full::No;
         while full == Full::No && !places.is_empty() {
             let (span, rest) = places.split_at(self.span(places, pattern.is_none()));
-            read_span(segment, span, &mut buffer);
+            // Where that fails each is read alone.
+            let _ = read_span(segment, span, &mut buffer);
             full = self.take_span(segment, span, &buffer, pattern);
             places = rest;
         }
@@ -135,6 +208,10 @@ impl<'a> Walk<'a> {
             self.page.reserve(span.len(), bytes.len());
         }
         for (place, record) in records(segment, span, bytes) {
+            let Ok(record) = record else {
+                self.page.pass(place.sequence);
+                return self.cut_short();
+            };
             let read = record::read(&record, segment.header.salt).ok();
             if self.take(read.as_ref(), place.sequence, pattern, replaced.as_deref()) == Full::Yes {
                 return Full::Yes;
@@ -206,17 +283,11 @@ pub(super) fn matches(pattern: Option<Pattern<'_>>, topic: &str) -> bool {
     pattern.is_none_or(|pattern| Topic::new(topic).is_ok_and(|topic| pattern.matches(topic)))
 }
 
-/// Reads from the first place to the end of the last one; leaves the buffer empty where that fails.
-fn read_span(segment: &Segment, span: &[Place], buffer: &mut Vec<u8>) {
+/// Reads from the first place to the end of the last one; leaves the buffer empty where that fails or it is not there.
+fn read_span(segment: &Segment, span: &[Place], buffer: &mut Vec<u8>) -> Result<bool, Unreadable> {
     buffer.clear();
-    let (Some(first), Some(end)) = (span.first(), span.iter().map(Place::end).max()) else { return };
-    // An index that damage made nonsense of must not become an allocation.
-    if end <= segment.file.len().unwrap_or(0) {
-        buffer.resize(usize::try_from(end - first.offset).unwrap_or(0), 0);
-        if segment.file.read_at(buffer, first.offset).is_err() {
-            buffer.clear();
-        }
-    }
+    let (Some(first), Some(end)) = (span.first(), span.iter().map(Place::end).max()) else { return Ok(false) };
+    segment.read_exactly(first.offset, end.saturating_sub(first.offset), buffer)
 }
 
 /// The places of a span, each with the bytes from there on: out of those that were read, or read alone where that failed.
@@ -224,37 +295,48 @@ fn records<'a>(
     segment: &'a Segment,
     span: &'a [Place],
     read: &'a [u8],
-) -> impl Iterator<Item = (&'a Place, Cow<'a, [u8]>)> {
+) -> impl Iterator<Item = (&'a Place, Result<Cow<'a, [u8]>, Unreadable>)> {
     let start = span.first().map_or(0, |first| first.offset);
     span.iter().map(move |place| {
         let bytes = usize::try_from(place.offset - start).ok().and_then(|start| read.get(start..));
         match bytes.filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => (place, Cow::Borrowed(bytes)),
-            None => (place, Cow::Owned(read_alone(segment, place).unwrap_or_default())),
+            Some(bytes) => (place, Ok(Cow::Borrowed(bytes))),
+            None => (place, read_alone(segment, place).map(Cow::Owned)),
         }
     })
 }
 
-/// One record where the read of a whole span failed.
-fn read_alone(segment: &Segment, place: &Place) -> Option<Vec<u8>> {
-    if place.end() > segment.file.len().ok()? {
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(place.len).ok()?];
-    segment.file.read_at(&mut bytes, place.offset).ok()?;
-    Some(bytes)
+/// One record where the read of a whole span failed; nothing if it is not there.
+fn read_alone(segment: &Segment, place: &Place) -> Result<Vec<u8>, Unreadable> {
+    let mut bytes = Vec::new();
+    segment.read_exactly(place.offset, place.len, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads the records of places that lie close together, such as a chunk's, as far as they are sound.
-pub(super) fn for_each_record(segment: &Segment, places: &[Place], mut visit: impl FnMut(Place, Option<&Read<'_>>)) {
+///
+/// # Errors
+/// The disk did not give all of them. The others were visited all the same.
+pub(super) fn for_each_record(
+    segment: &Segment,
+    places: &[Place],
+    mut visit: impl FnMut(Place, Option<&Read<'_>>),
+) -> Result<(), Unreadable> {
     let mut buffer = Vec::new();
+    let mut result = Ok(());
     for span in places.chunk_by(|before, next| {
         next.offset >= before.offset && next.offset - before.end().min(next.offset) <= READ_ALONG_BYTES
     }) {
-        read_span(segment, span, &mut buffer);
+        // Where that fails each is read alone.
+        let _ = read_span(segment, span, &mut buffer);
         for (place, record) in records(segment, span, &buffer) {
+            let record = record.unwrap_or_else(|unreadable| {
+                result = Err(unreadable);
+                Cow::Borrowed(&[])
+            });
             let read = record::read(&record, segment.header.salt).ok();
             visit(*place, read.as_ref().filter(|read| read.record.sequence == place.sequence));
         }
     }
+    result
 }

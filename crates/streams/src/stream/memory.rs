@@ -90,6 +90,11 @@ impl<M: Clone> MemoryStream<M> {
         self.stream.renew_epoch(epoch, reason);
     }
 
+    /// Where the stream's time is ahead of the clock because that was ahead once, it goes on with the clock.
+    pub fn set_time_back(&mut self, now_us: u64) {
+        self.stream.set_time_back(now_us);
+    }
+
     /// Its messages, for what finds a position: by time, or the newest.
     pub fn ring(&self) -> &Ring<M> {
         &self.ring

@@ -38,7 +38,7 @@ pub use memory::MemoryStream;
 pub use page::{Bounds, Gap, Item, LossReason, Page, PageLimits, Read, Select};
 pub use refusal::{ChangeFault, ChangeRefused, Refusal, check_change};
 pub use retention::{Cut, Extent, Retention, Totals};
-pub use ring::{Kept, Ring};
+pub use ring::{Kept, NewestSearch, Ring};
 pub use routes::{Overlap, Routes, RoutesError};
 pub use sets::{contains, shared_topic};
 pub use start::{Origin, Plan, Position, Resumed, Start};

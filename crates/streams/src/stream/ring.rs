@@ -50,6 +50,28 @@ pub struct Kept<M> {
     pub message: M,
 }
 
+/// A search for the newest messages, from the newest one on: see [`Ring::search_newest`].
+#[derive(Debug, Clone)]
+pub struct NewestSearch {
+    /// How many more are wanted.
+    left: usize,
+    /// What is behind this was looked at.
+    through: u64,
+    position: u64,
+}
+
+impl NewestSearch {
+    /// A search for `n` messages up to a sequence.
+    pub fn new(n: usize, through: u64) -> Self {
+        Self { left: n, through, position: through }
+    }
+
+    /// The position right before those that were found; where the search began if none was.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
 impl<M> Default for Ring<M> {
     fn default() -> Self {
         Self { slots: VecDeque::new(), replaced: 0, totals: Totals::default(), by_topic: HashMap::default() }
@@ -80,6 +102,7 @@ impl<M: Clone> Ring<M> {
     fn replace_in(&mut self, topic: &TopicBuf, retention: &Retention) {
         let Some(sequences) = self.by_topic.get_mut(topic) else { return };
         let gone: Vec<_> = sequences.drain(..retention.replaced(sequences.len())).collect();
+        shrink(sequences);
         for sequence in gone {
             let at = self.position_behind(sequence.saturating_sub(1));
             if let Some(slot) = self.slots.get_mut(at)
@@ -122,14 +145,13 @@ impl<M: Clone> Ring<M> {
             self.totals.bytes = self.totals.bytes.saturating_sub(slot.bytes);
             if let Some(sequences) = self.by_topic.get_mut(&slot.topic) {
                 sequences.pop_front();
+                shrink(sequences);
                 if sequences.is_empty() {
                     self.by_topic.remove(&slot.topic);
                 }
             }
         }
-        if self.slots.capacity() > FEW && self.slots.len() < self.slots.capacity() / 8 {
-            self.slots.shrink_to(self.slots.len() * 2);
-        }
+        shrink(&mut self.slots);
     }
 
     /// What is kept.
@@ -150,9 +172,24 @@ impl<M: Clone> Ring<M> {
 
     /// The position right before the newest `n` messages, up to `through`, that a pattern matches; `through` if `n` is 0.
     pub fn position_before_newest(&self, n: usize, pattern: Pattern<'_>, through: u64) -> u64 {
-        let candidates = self.candidates(pattern, 0, through);
-        let newest = candidates.rev().filter(|slot| slot.is_match(pattern)).take(n).last();
-        newest.map_or(through, |slot| slot.sequence.saturating_sub(1))
+        let mut search = NewestSearch::new(n, through);
+        while !self.search_newest(&mut search, pattern, usize::MAX) {}
+        search.position
+    }
+
+    /// Goes on with a search for the newest messages that a pattern matches, and looks at so many messages at most.
+    /// Whether it is at its end. Between two steps anything may happen to the ring.
+    pub fn search_newest(&self, search: &mut NewestSearch, pattern: Pattern<'_>, looked_at: usize) -> bool {
+        let mut candidates = self.candidates(pattern, 0, search.through).rev();
+        for _ in 0..looked_at.max(1) {
+            let Some(slot) = (search.left > 0).then(|| candidates.next()).flatten() else { return true };
+            search.through = slot.sequence.saturating_sub(1);
+            if slot.is_match(pattern) {
+                search.left -= 1;
+                search.position = search.through;
+            }
+        }
+        false
     }
 
     /// One page of what a pattern matches. It is read in steps of [`PageLimits`], each of which finds its start by
@@ -192,6 +229,12 @@ impl<M: Clone> Ring<M> {
         next.is_none_or(|next| *next > as_of).then_some(message)
     }
 
+    /// Places for the sequences of all topics.
+    #[cfg(test)]
+    pub(super) fn topic_capacity(&self) -> usize {
+        self.by_topic.values().map(VecDeque::capacity).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.slots.capacity()
@@ -217,6 +260,13 @@ impl<M: Clone> Ring<M> {
         };
         let behind = |position: u64| sequences.partition_point(|it| *it <= position);
         Candidates::OfTopic { ring: self, sequences: sequences.range(behind(after)..behind(through.max(after))) }
+    }
+}
+
+/// Gives memory back that was for many more than there are.
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > FEW && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(queue.len() * 2);
     }
 }
 

@@ -258,6 +258,11 @@ impl Stream {
         self.epochs = Arc::new(self.epochs.followed_by(epoch, reason, Some(self.committed)));
     }
 
+    /// Where the stream's time is ahead of the clock because that was ahead once, it goes on with the clock.
+    pub fn set_time_back(&mut self, now_us: u64) {
+        self.last_time_us = self.last_time_us.min(now_us);
+    }
+
     /// Takes a new definition of the same stream, which [`check_change`](super::check_change) has let through. What
     /// retention then takes is for the caller to ask.
     pub fn redefine(&mut self, definition: Arc<Definition>) {

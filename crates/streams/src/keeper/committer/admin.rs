@@ -20,10 +20,10 @@ impl Committer {
                 let _ = answer.send(self.with(stream, |this, kept| this.purge(kept, purge)));
             }
             AdminRequest::Remove { stream, answer } => {
-                let _ = answer.send(self.with(stream, Self::remove));
+                let _ = answer.send(self.with(stream, |this, kept| this.remove(kept, now_us)));
             }
             AdminRequest::RenewEpoch { stream, answer } => {
-                let _ = answer.send(self.with(stream, Self::renew_epoch));
+                let _ = answer.send(self.with(stream, |this, kept| this.renew_epoch(kept, now_us)));
             }
             AdminRequest::Redefine(definitions) => self.redefine(now_us, definitions),
             AdminRequest::Reopen { answer } => {
@@ -62,7 +62,6 @@ impl Committer {
         let before = self.shared.totals(kept);
         if let Some(store) = &mut self.store {
             store.log.retain(&[(kept.number(), first)]).map_err(AdminError::store)?;
-            store.is_measured = false;
         }
         match &mut *kept.write() {
             State::Disk(stream) => stream.purge_before(first),
@@ -76,24 +75,30 @@ impl Committer {
         Ok(Purged { first, messages: before.messages.saturating_sub(messages) })
     }
 
-    fn remove(&mut self, kept: &KeptStream) -> Result<Epoch, AdminError> {
+    /// Works on a full disk too, as a purge does.
+    fn remove(&mut self, kept: &KeptStream, now_us: u64) -> Result<Epoch, AdminError> {
         let epochs = kept.read().stream().epochs().followed_by(epoch(), EpochReason::Created, None);
         let mut number = kept.number();
         if let Some(store) = &mut self.store {
-            store.check_failed()?;
+            if !store.can_retain() {
+                store.check_failed()?;
+            }
             let old = number;
             // From here on the old number is nobody's; if the rest fails, the next opening does it.
             number = store.next_number()?;
             let stored = Stored { number, durability: Durability::Disk, epochs: epochs.clone(), purged_through: 0 };
             store.put(kept, &stored)?;
             store.log.remove(old).map_err(AdminError::store)?;
-            store.is_measured = false;
         }
         let mut state = kept.write();
         let definition = Arc::clone(state.stream().definition());
-        let last_time_us = state.stream().last_time_us();
+        // Where the clock was ahead once, this is the end of it.
+        let last_time_us = state.stream().last_time_us().min(now_us);
         let current = epochs.current().clone();
-        let empty = empty(definition, epochs, last_time_us);
+        let mut empty = empty(definition, epochs, last_time_us);
+        if state.stream().is_stopped() {
+            empty.stop();
+        }
         *state = match &*state {
             State::Disk(_) => State::Disk(empty),
             State::Memory(_) => State::Memory(MemoryStream::new(empty)),
@@ -102,7 +107,7 @@ impl Committer {
         Ok(current)
     }
 
-    fn renew_epoch(&mut self, kept: &KeptStream) -> Result<Epoch, AdminError> {
+    fn renew_epoch(&mut self, kept: &KeptStream, now_us: u64) -> Result<Epoch, AdminError> {
         let new = epoch();
         if let Some(store) = &mut self.store {
             store.check_failed()?;
@@ -114,8 +119,14 @@ impl Committer {
             store.change_stored(kept, |stored| stored.epochs = epochs)?;
         }
         match &mut *kept.write() {
-            State::Disk(stream) => stream.renew_epoch(new.clone(), EpochReason::Renewed),
-            State::Memory(memory) => memory.renew_epoch(new.clone(), EpochReason::Renewed),
+            State::Disk(stream) => {
+                stream.renew_epoch(new.clone(), EpochReason::Renewed);
+                stream.set_time_back(now_us);
+            }
+            State::Memory(memory) => {
+                memory.renew_epoch(new.clone(), EpochReason::Renewed);
+                memory.set_time_back(now_us);
+            }
         }
         Ok(new)
     }
@@ -144,9 +155,14 @@ impl Committer {
             return Ok(Vec::new());
         }
         let defined: Vec<_> = shared.streams.iter().map(|kept| Defined::of(kept)).collect();
+        let was_full = store.log.failed().is_some_and(|failed| failed.full);
         // Let go first: it may be locked against a second opening.
         store.definitions = None;
-        let opened = OpenedStore::open(&store.disk, &shared.options, &defined, now_us).map_err(AdminError::store)?;
+        let mut opened =
+            OpenedStore::open(&store.disk, &shared.options, &defined, now_us).map_err(AdminError::store)?;
+        if was_full {
+            opened.log.free().map_err(AdminError::store)?;
+        }
         let (streams, report) = put_back(shared, store, opened);
         self.tell_changed(&streams);
         self.tell_gauges();
@@ -155,7 +171,7 @@ impl Committer {
     }
 
     /// Commits nothing more.
-    pub(super) fn close(self) {
+    pub(in crate::keeper) fn close(self) {
         if let Some(store) = self.store
             && store.failed.is_none()
         {

@@ -1,10 +1,13 @@
 //! What time asks for: retention, and compaction while nothing else is to be done.
 
+use std::sync::Arc;
+
 use carillon_wire::TopicBuf;
 
 use super::Committer;
-use super::store::DiskStore;
-use crate::keeper::shared::{Shared, State};
+use super::store::{Aging, DiskStore};
+use crate::keeper::shared::{KeptStream, Shared, State};
+use crate::store::IdWindow;
 use crate::stream::{Durability, Retention, Totals};
 
 /// How much one step of compaction reads and writes; publications wait for that long.
@@ -27,9 +30,6 @@ impl Committer {
         }
         self.tell_changed(&changed);
         self.tell_gauges();
-        if let Some(store) = &mut self.store {
-            store.measure_if_due(self.shared.options.segment_bytes);
-        }
         self.tell_store_status();
     }
 
@@ -41,7 +41,6 @@ impl Committer {
         match store.log.compact(younger_than_us, COMPACTION_STEP_BYTES) {
             Ok(has_more) => {
                 store.compaction_failed = None;
-                store.is_measured &= !has_more;
                 has_more
             }
             Err(error) => {
@@ -63,27 +62,39 @@ fn retain_on_disk(shared: &Shared, store: &mut DiskStore, now_us: u64) -> Result
     }
     let mut cuts = Vec::new();
     for kept in shared.streams.iter().filter(|kept| kept.durability == Durability::Disk) {
-        let (number, retention, now_us) = {
+        let (number, first, retention, now_us) = {
             let state = kept.read();
             let stream = state.stream();
-            (kept.number(), stream.definition().retention, now_us.max(stream.last_time_us()))
+            let retention = stream.definition().retention;
+            (kept.number(), stream.bounds().first, retention, now_us.max(stream.last_time_us()))
         };
         if let Some(max) = retention.max_messages_per_topic {
             let touched = store.take_touched(kept.index);
             store.log.replace_beyond(number, max, touched.iter().map(TopicBuf::as_str));
         }
-        if may_cut(&retention, shared.totals(kept))
-            && let Some(cut) = store.log.cut(number, &retention, now_us)
-        {
-            cuts.push((kept.index, number, cut.first));
+        let totals = shared.totals(kept);
+        let max_age_us = retention.max_age_us.filter(|_| totals.messages > 0);
+        let aging = max_age_us.map(|max| Aging { number, first, max_age_us: max.get(), due_us: 0 });
+        let may_be_too_old = aging.is_some_and(|aging| store.may_be_too_old(kept.index, &aging, now_us));
+        if may_be_too_old || is_too_much(&retention, totals) {
+            match store.log.cut(number, &retention, now_us) {
+                Some(cut) => cuts.push((kept.index, number, cut.first)),
+                None => aging.into_iter().for_each(|aging| store.note_age(kept.index, aging)),
+            }
         }
     }
     if cuts.is_empty() {
         return Ok(Vec::new());
     }
+    let window = |kept: &Arc<KeptStream>| {
+        let dedup = kept.read().stream().definition().dedup;
+        let window = IdWindow { from_time_us: now_us.saturating_sub(dedup.time_us), max: dedup.ids };
+        (kept.number(), window)
+    };
+    let on_disk = shared.streams.iter().filter(|kept| kept.durability == Durability::Disk);
+    store.log.set_id_windows(on_disk.map(window));
     let first_sequences: Vec<_> = cuts.iter().map(|(_, number, first)| (*number, *first)).collect();
-    let freed = store.log.retain(&first_sequences).map_err(|error| error.to_string())?;
-    store.is_measured &= freed.segments == 0;
+    store.log.retain(&first_sequences).map_err(|error| error.to_string())?;
     for (index, _, first) in &cuts {
         if let Some(kept) = shared.stream(*index)
             && let State::Disk(stream) = &mut *kept.write()
@@ -108,9 +119,8 @@ fn expire_in_memory(shared: &Shared, now_us: u64) -> Vec<u32> {
     changed
 }
 
-/// Whether it is worth looking at the messages.
-fn may_cut(retention: &Retention, kept: Totals) -> bool {
-    retention.max_age_us.is_some()
-        || retention.max_bytes.is_some_and(|max| kept.bytes > max.get())
+/// Whether more is kept than by its bytes or its count may be.
+fn is_too_much(retention: &Retention, kept: Totals) -> bool {
+    retention.max_bytes.is_some_and(|max| kept.bytes > max.get())
         || retention.max_messages.is_some_and(|max| kept.messages > max.get())
 }

@@ -27,7 +27,7 @@ pub(super) use self::store::DiskStore;
 pub(super) use self::store::record_bytes;
 use super::event::{Answers, Committed, Event, Group, Outcome, Shards, StreamBatch};
 use super::shared::{Shared, State};
-use super::{Observer, Submissions, shared::KeptStream};
+use super::{Observer, StoreStatus, Submissions, shared::KeptStream};
 use crate::stream::{Batch, Durability, Refusal};
 
 /// What writes the streams of one durability.
@@ -133,7 +133,9 @@ impl Committer {
 
     fn tell_store_status(&self) {
         if let Some(store) = &self.store {
-            self.shared.set_store_status(store.status());
+            let status = store.status();
+            let damaged_messages = status.damaged_messages.max(self.shared.read_counts.damaged_messages());
+            self.shared.set_store_status(StoreStatus { damaged_messages, ..status });
         }
     }
 

@@ -9,12 +9,10 @@ use hashbrown::HashSet;
 
 use crate::keeper::StoreStatus;
 use crate::keeper::submission::Submitted;
-use crate::store::{Definitions, Disk, Log, Record};
+use crate::store::{Definitions, Disk, Log, Record, StoreSize};
 
 /// What a record takes beside topic, message id and delivery.
 const RECORD_FIXED_BYTES: u64 = 34;
-/// How the names of segments' files end.
-const SEGMENT: &str = ".log";
 /// The largest record.
 pub(super) const MAX_RECORD_BYTES: u64 = 63 << 20;
 
@@ -31,11 +29,20 @@ pub(in crate::keeper) struct DiskStore {
     pub(super) failed: Option<String>,
     /// Why compaction cannot go on, if so. It tries again.
     pub(super) compaction_failed: Option<String>,
-    /// Whether nothing was taken away since the files were measured.
-    pub(super) is_measured: bool,
-    measured: Measured,
+    /// By stream, for those with an age.
+    ages: Vec<Option<Aging>>,
     /// By stream, for those with a count for each topic: the topics that were published to since the last look.
     touched: Vec<HashSet<TopicBuf, RandomState>>,
+}
+
+/// When a stream's first message will be too old. It stays so as long as these are the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aging {
+    pub(super) number: u32,
+    /// The stream's first sequence.
+    pub(super) first: u64,
+    pub(super) max_age_us: u64,
+    pub(super) due_us: u64,
 }
 
 /// What a publication takes in the log.
@@ -51,7 +58,6 @@ impl DiskStore {
         definitions: Definitions,
         damaged_messages: u64,
     ) -> Self {
-        let measured = Measured::of(&*disk);
         Self {
             disk,
             log,
@@ -60,9 +66,30 @@ impl DiskStore {
             definitions_failed: None,
             failed: None,
             compaction_failed: None,
-            is_measured: true,
-            measured,
+            ages: Vec::new(),
             touched: Vec::new(),
+        }
+    }
+
+    /// Whether a message of this stream may be too old by now.
+    pub(super) fn may_be_too_old(&self, stream: u32, aging: &Aging, now_us: u64) -> bool {
+        let known = self.ages.get(stream as usize).and_then(Option::as_ref);
+        known.is_none_or(|known| {
+            (known.number, known.first, known.max_age_us) != (aging.number, aging.first, aging.max_age_us)
+                || now_us >= known.due_us
+        })
+    }
+
+    /// Nothing of this stream is too old now; when will something be?
+    pub(super) fn note_age(&mut self, stream: u32, aging: Aging) {
+        let first_time_us = self.log.first_time_us(aging.number);
+        let due_us = first_time_us.map_or(0, |time_us| time_us.saturating_add(aging.max_age_us));
+        let place = stream as usize;
+        if place >= self.ages.len() {
+            self.ages.resize_with(place + 1, || None);
+        }
+        if let Some(known) = self.ages.get_mut(place) {
+            *known = Some(Aging { due_us, ..aging });
         }
     }
 
@@ -80,10 +107,7 @@ impl DiskStore {
             // Its streams refuse everything, so nothing was appended.
             return Ok(());
         }
-        let committed = self.log.commit().map_err(|error| error.to_string())?;
-        self.measured.bytes += committed.bytes;
-        self.measured.bytes_since += committed.bytes;
-        Ok(())
+        self.log.commit().map(drop).map_err(|error| error.to_string())
     }
 
     /// A message of this topic was appended.
@@ -105,45 +129,14 @@ impl DiskStore {
     }
 
     pub(in crate::keeper) fn status(&self) -> StoreStatus {
+        let StoreSize { segments, bytes } = self.log.size();
         StoreStatus {
             failed: self.failed.clone(),
             damaged_messages: self.damaged_messages,
             compaction_failed: self.compaction_failed.clone(),
             has_reserve: self.log.has_reserve(),
-            bytes: self.measured.bytes,
-            segments: self.measured.segments,
+            bytes,
+            segments,
         }
-    }
-
-    /// Looks at the files again, if there may be others by now.
-    pub(super) fn measure_if_due(&mut self, segment_bytes: u64) {
-        if !self.is_measured || self.measured.bytes_since >= segment_bytes {
-            self.measured = Measured::of(&*self.disk);
-            self.is_measured = true;
-        }
-    }
-}
-
-/// The segments' files.
-#[derive(Debug, Clone, Copy, Default)]
-struct Measured {
-    segments: u64,
-    bytes: u64,
-    /// Of those, what came since they were looked at.
-    bytes_since: u64,
-}
-
-impl Measured {
-    fn of(disk: &dyn Disk) -> Self {
-        let mut measured = Self::default();
-        for name in disk.list().unwrap_or_default() {
-            if name.ends_with(SEGMENT)
-                && let Ok(len) = disk.open(&name).and_then(|file| file.len())
-            {
-                measured.segments += 1;
-                measured.bytes += len;
-            }
-        }
-        measured
     }
 }

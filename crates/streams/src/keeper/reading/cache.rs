@@ -22,8 +22,8 @@ pub(super) struct Key {
     pub(super) epoch: Epoch,
     /// `None`: all topics.
     pub(super) pattern: Option<PatternBuf>,
-    /// As [`Select::LastByTopic`](crate::stream::Select) has it; 0: every message.
-    pub(super) last_by_topic_as_of: u64,
+    /// As [`Select::LastByTopic`](crate::stream::Select) has it; `None`: every message.
+    pub(super) last_by_topic_as_of: Option<u64>,
     /// Where newer messages of a topic replace older ones: the stream's first sequence, and how many behind it were
     /// replaced. When there are more, a chunk may have too much.
     pub(super) replaced: Option<(u64, u64)>,

@@ -13,6 +13,7 @@ pub struct ReadCounts {
     disk_bytes: AtomicU64,
     page_hits: AtomicU64,
     page_misses: AtomicU64,
+    damaged_messages: AtomicU64,
 }
 
 impl ReadCounts {
@@ -34,6 +35,15 @@ impl ReadCounts {
     /// Pages of streams on disk for which something had to be read.
     pub fn page_misses(&self) -> u64 {
         self.page_misses.load(Ordering::Relaxed)
+    }
+
+    /// Messages that readers found damaged, each counted once for each run of the broker.
+    pub fn damaged_messages(&self) -> u64 {
+        self.damaged_messages.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_damage(&self, messages: u64) {
+        self.damaged_messages.fetch_add(messages, Ordering::Relaxed);
     }
 
     pub(super) fn count_page(&self, was_read: bool) {

@@ -14,6 +14,7 @@
 mod cache;
 mod chunk;
 mod counts;
+mod damage;
 mod on_disk;
 mod page;
 mod readers;
@@ -27,8 +28,9 @@ use carillon_wire::PatternBuf;
 
 use super::read::{Found, HistoryStart, ReadFailed, ReadReply, ReadRequest, What};
 use super::shared::{KeptStream, Shared, State};
-use crate::stream::{self, Bounds, Definition, Epochs, PageLimits, Read, Resumed, Select};
+use crate::stream::{self, Bounds, Definition, Epochs, PageLimits, Read, Resumed, Select, Start};
 use cache::PageCache;
+use damage::KnownDamage;
 use page::{Room, page_of_memory};
 use start::history_origin;
 
@@ -46,6 +48,7 @@ const LOOKED_AT_FOR_EACH: usize = 16;
 pub(super) struct Reading {
     shared: Arc<Shared>,
     cache: PageCache,
+    damage: KnownDamage,
     limits: PageLimits,
 }
 
@@ -90,7 +93,7 @@ impl Reading {
             bytes: shared.options.page_bytes as u64,
             looked_at: shared.options.page_messages.saturating_mul(LOOKED_AT_FOR_EACH),
         };
-        Self { cache: PageCache::new(shared.options.cache_bytes), shared, limits }
+        Self { cache: PageCache::new(shared.options.cache_bytes), damage: KnownDamage::default(), shared, limits }
     }
 
     /// Answers a request. Blocks while it reads from the disk.
@@ -108,7 +111,9 @@ impl Reading {
     pub(super) fn find(&self, stream: u32, pattern: &PatternBuf, what: &What) -> Result<Found, ReadFailed> {
         let kept = self.shared.stream(stream).ok_or(ReadFailed::NoStream { stream })?;
         match what {
-            What::Start(start) => self.origin(kept, start, pattern.as_pattern()).map(Found::Origin),
+            What::Start(start) => {
+                self.origin(kept, start, pattern.as_pattern(), stream::MAX_SEQUENCE).map(Found::Origin)
+            }
             What::Page(read) => self.page(kept, read, pattern, None).map(Found::Page),
             What::History { start, through, max_messages } => {
                 self.history(kept, pattern, start, *through, *max_messages)
@@ -124,17 +129,21 @@ impl Reading {
         through: Option<u64>,
         max_messages: Option<u32>,
     ) -> Result<Found, ReadFailed> {
+        let through = through.unwrap_or(stream::MAX_SEQUENCE);
+        let is_of_last_values =
+            matches!(start, HistoryStart::Start(Start::LastByTopic) | HistoryStart::LastByTopic { .. });
         for _ in 0..MAX_TRIES {
             let origin = match start {
-                HistoryStart::Start(start) => self.origin(kept, start, pattern.as_pattern())?,
+                HistoryStart::Start(start) => self.origin(kept, start, pattern.as_pattern(), through)?,
                 HistoryStart::LastByTopic { epoch, as_of, after } => {
                     history_origin(kept.read().stream(), epoch, *as_of, *after)
                 }
             };
-            let read = history_read(&origin, through);
-            let page = self.page(kept, &read, pattern, max_messages)?;
+            let read = history_read(&origin, is_of_last_values, through);
+            let mut page = self.page(kept, &read, pattern, max_messages)?;
             if page.epochs == origin.epochs {
                 let is_end = page.complete_through >= read.through.min(page.bounds.last);
+                page.complete_through = page.complete_through.min(through);
                 return Ok(Found::History { origin, page, is_end });
             }
         }
@@ -158,14 +167,15 @@ impl Reading {
 }
 
 /// What a request for history asks for, from where it begins. What is lost there is to be in the page.
-fn history_read(origin: &stream::Origin, through: Option<u64>) -> Read {
+fn history_read(origin: &stream::Origin, is_of_last_values: bool, through: u64) -> Read {
     let after = match &origin.resumed {
         Resumed::AfterGap(gap) => gap.first.saturating_sub(1),
         _ => origin.position,
     };
-    let through = through.unwrap_or(stream::MAX_SEQUENCE);
-    match origin.last_by_topic_as_of {
-        0 => Read { after, through, select: Select::All },
-        as_of => Read { after, through: through.min(as_of), select: Select::LastByTopic { as_of } },
+    if is_of_last_values {
+        // 0 where there was no message yet: then there are no last values, whatever was published since.
+        let as_of = origin.last_by_topic_as_of;
+        return Read { after, through: through.min(as_of), select: Select::LastByTopic { as_of } };
     }
+    Read { after, through, select: Select::All }
 }

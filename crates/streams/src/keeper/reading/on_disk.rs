@@ -26,6 +26,7 @@ const MAX_READS: u32 = 20;
 
 /// What is read, as the store is asked for it.
 struct Wanted<'a> {
+    kept: &'a KeptStream,
     view: &'a View,
     reader: &'a store::Reader,
     pattern: &'a PatternBuf,
@@ -34,9 +35,14 @@ struct Wanted<'a> {
     believe_store: bool,
 }
 
-/// The store has less than the stream's bounds say: they are about to move.
+/// Why a page does not get on.
 #[derive(Debug)]
-struct StoreIsAhead;
+enum Stuck {
+    /// The store has less than the stream's bounds say: they are about to move.
+    StoreIsAhead,
+    /// The disk gave an error.
+    Unreadable,
+}
 
 /// A part of what was read.
 enum Piece {
@@ -58,12 +64,13 @@ impl Reading {
             let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
             let key = key(&view, &reader, pattern, read.select);
             let believe_store = waits >= MAX_WAITS;
-            let wanted = Wanted { view: &view, reader: &reader, pattern, key, believe_store };
+            let wanted = Wanted { kept, view: &view, reader: &reader, pattern, key, believe_store };
             let mut page = Growing::new(read, &view.bounds, room);
             match self.fill(&mut page, &wanted) {
                 Ok(()) if view.is_still(kept) => return Ok(page.finish(view.epochs, view.bounds)),
                 Ok(()) => {}
-                Err(StoreIsAhead) => {
+                Err(Stuck::Unreadable) => return Err(ReadFailed::Unreadable),
+                Err(Stuck::StoreIsAhead) => {
                     thread::sleep(Duration::from_millis(1 << waits).min(MAX_WAIT));
                     waits += 1;
                 }
@@ -73,7 +80,7 @@ impl Reading {
     }
 
     /// Adds to a page until it is full or at its end, and reads from the disk once at most.
-    fn fill(&self, page: &mut Growing, wanted: &Wanted<'_>) -> Result<(), StoreIsAhead> {
+    fn fill(&self, page: &mut Growing, wanted: &Wanted<'_>) -> Result<(), Stuck> {
         if page.is_done() {
             return Ok(());
         }
@@ -106,29 +113,40 @@ impl Reading {
     }
 
     /// Reads what comes next in a page.
-    fn read(&self, page: &mut Growing, wanted: &Wanted<'_>, flight: Flight<'_>) -> Result<(), StoreIsAhead> {
+    fn read(&self, page: &mut Growing, wanted: &Wanted<'_>, flight: Flight<'_>) -> Result<(), Stuck> {
         let (after, through) = (page.position(), flight.through());
         let from = after.saturating_add(1);
         let Wanted { view, reader, pattern, key, .. } = wanted;
         let number = view.number;
         let found = match (key.last_by_topic_as_of, &key.pattern) {
-            (0, None) => reader.read(number, from, through, &self.limits),
-            (0, Some(narrow)) => reader.read_matching(number, narrow.as_pattern(), from, through, &self.limits),
-            (as_of, _) => reader.last_by_topic(number, pattern.as_pattern(), as_of, after, &self.limits),
+            (None, None) => reader.read(number, from, through, &self.limits),
+            (None, Some(narrow)) => reader.read_matching(number, narrow.as_pattern(), from, through, &self.limits),
+            (Some(as_of), _) => reader.last_by_topic(number, pattern.as_pattern(), as_of, after, &self.limits),
         };
         let begin = found.first_sequence().saturating_sub(1).clamp(after, through);
         let end = found.next_sequence().saturating_sub(1).clamp(begin, through);
         let is_less = begin > after || end == after;
+        if found.is_cut_short() && end == after {
+            // What the page has from others can be handed on.
+            return if page.has_moved() { Ok(()) } else { Err(Stuck::Unreadable) };
+        }
         if is_less && !wanted.believe_store {
-            return Err(StoreIsAhead);
+            return Err(Stuck::StoreIsAhead);
         }
         if begin > after {
             page.lose(Gap { first: from, last: begin, reason: LossReason::Retention });
         } else if end == after {
             // It was committed and the store knows nothing of it.
-            page.lose(Gap { first: from, last: through, reason: LossReason::Damage });
+            let gap = Gap { first: from, last: through, reason: LossReason::Damage };
+            self.note_damage(wanted, gap);
+            page.lose(gap);
         }
         let pieces = pieces(found, begin, end);
+        for piece in &pieces {
+            if let Piece::Lost(gap) = piece {
+                self.note_damage(wanted, *gap);
+            }
+        }
         for piece in &pieces {
             if page.is_done() {
                 break;
@@ -140,18 +158,28 @@ impl Reading {
         }
         flight.land(pieces.into_iter().filter_map(|piece| match piece {
             Piece::Sound(chunk) => Some(chunk),
-            // A disk that cannot read now perhaps can later, so only those who asked now are told of damage.
+            // It may be mended, so only those who asked now are told of damage.
             Piece::Lost(_) => None,
         }));
         Ok(())
     }
 }
 
+impl Reading {
+    /// Tells damage that was not known.
+    fn note_damage(&self, wanted: &Wanted<'_>, gap: Gap) {
+        for new in self.damage.note(wanted.view.number, gap) {
+            self.shared.read_counts.count_damage(new.last.saturating_sub(new.first).saturating_add(1));
+            self.shared.observer.damaged(wanted.kept.index, new);
+        }
+    }
+}
+
 /// What the chunks of a page are found by.
 fn key(view: &View, reader: &store::Reader, pattern: &PatternBuf, select: Select) -> Key {
     let last_by_topic_as_of = match select {
-        Select::All => 0,
-        Select::LastByTopic { as_of } => as_of,
+        Select::All => None,
+        Select::LastByTopic { as_of } => Some(as_of),
     };
     // What was the last value once stays it, whatever replaced it since.
     let can_be_replaced = view.definition.retention.max_messages_per_topic.is_some() && select == Select::All;

@@ -103,6 +103,8 @@ impl Room {
 /// A page that grows from its start on.
 #[derive(Debug)]
 pub(super) struct Growing {
+    /// It begins behind this sequence.
+    after: u64,
     /// Everything up to here is in it.
     position: u64,
     /// It ends here at the latest.
@@ -116,6 +118,7 @@ impl Growing {
     /// One that begins with what is lost behind its start. It ends with the stream, or before.
     pub(super) fn new(read: &Read, bounds: &Bounds, room: Room) -> Self {
         let mut page = Self {
+            after: read.after,
             position: read.after,
             through: read.through.min(bounds.last),
             parts: Vec::new(),
@@ -135,6 +138,11 @@ impl Growing {
 
     pub(super) fn through(&self) -> u64 {
         self.through
+    }
+
+    /// Whether it is complete up to anything behind its beginning.
+    pub(super) fn has_moved(&self) -> bool {
+        self.position > self.after
     }
 
     /// Whether nothing is to be added any more.

@@ -6,59 +6,96 @@ use super::super::read::ReadFailed;
 use super::super::shared::{KeptStream, State};
 use super::{MAX_TRIES, Reading, View};
 use crate::store;
-use crate::stream::{Epoch, EpochChange, EpochReason, Origin, Plan, Resumed, Ring, Start, Stream};
+use crate::stream::{Durability, Epoch, EpochChange, EpochReason, NewestSearch, Origin, Plan, Resumed, Start, Stream};
+
+/// How many messages in memory are looked at before publications get their turn.
+const SEARCHED_AT_ONCE: usize = if cfg!(test) { 7 } else { 4096 };
 
 impl Reading {
-    /// Where a start is in the stream as it is now.
-    pub(super) fn origin(&self, kept: &KeptStream, start: &Start, pattern: Pattern<'_>) -> Result<Origin, ReadFailed> {
+    /// Where a start is in the stream as it is now; the newest messages and the last values up to `through`.
+    pub(super) fn origin(
+        &self,
+        kept: &KeptStream,
+        start: &Start,
+        pattern: Pattern<'_>,
+        through: u64,
+    ) -> Result<Origin, ReadFailed> {
         for _ in 0..MAX_TRIES {
             let (plan, view) = {
                 let state = kept.read();
-                let plan = start.plan(state.stream());
-                if let State::Memory(memory) = &*state {
-                    return Ok(found_in_memory(plan, memory.ring(), pattern));
-                }
-                (plan, View::of(kept, &state))
+                (up_to(through, start.plan(state.stream())), View::of(kept, &state))
             };
-            if let Plan::Ready(origin) = plan {
-                return Ok(origin);
-            }
-            let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
-            let origin = found_on_disk(plan, &reader, view.number, pattern);
+            let found = match plan {
+                Plan::Ready(origin) => return Ok(origin),
+                plan if kept.durability == Durability::Memory => found_in_memory(plan, kept, pattern),
+                plan => {
+                    let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
+                    found_on_disk(plan, &reader, view.number, pattern).map_err(|_| ReadFailed::Unreadable)?
+                }
+            };
             if view.is_still(kept) {
-                return Ok(origin);
+                return Ok(found);
             }
         }
         Err(ReadFailed::Changing)
     }
 }
 
-fn found_in_memory(plan: Plan, ring: &Ring<bytes::Bytes>, pattern: Pattern<'_>) -> Origin {
+/// The plan of somebody who wants nothing behind a sequence: what is newest or last is decided there.
+fn up_to(through: u64, plan: Plan) -> Plan {
+    match plan {
+        Plan::FindNewest { n, origin } => {
+            let position = origin.position.min(through);
+            Plan::FindNewest { n, origin: Origin { position, ..origin } }
+        }
+        Plan::Ready(origin) => {
+            let last_by_topic_as_of = origin.last_by_topic_as_of.min(through);
+            Plan::Ready(Origin { last_by_topic_as_of, ..origin })
+        }
+        plan @ Plan::FindTime { .. } => plan,
+    }
+}
+
+/// Looks for it in steps, so that publications do not wait for the whole of a large stream.
+fn found_in_memory(plan: Plan, kept: &KeptStream, pattern: Pattern<'_>) -> Origin {
     match plan {
         Plan::Ready(origin) => origin,
         Plan::FindTime { time_us, origin } => {
-            let position = ring.position_at_time(time_us, origin.position);
+            let position = match &*kept.read() {
+                State::Memory(memory) => memory.ring().position_at_time(time_us, origin.position),
+                State::Disk(_) => origin.position,
+            };
             origin.at(position)
         }
         Plan::FindNewest { n, origin } => {
-            let position = ring.position_before_newest(n, pattern, origin.position);
-            origin.at(position)
+            let mut search = NewestSearch::new(n, origin.position);
+            while let State::Memory(memory) = &*kept.read() {
+                if memory.ring().search_newest(&mut search, pattern, SEARCHED_AT_ONCE) {
+                    break;
+                }
+            }
+            origin.at(search.position())
         }
     }
 }
 
-fn found_on_disk(plan: Plan, reader: &store::Reader, number: u32, pattern: Pattern<'_>) -> Origin {
-    match plan {
+fn found_on_disk(
+    plan: Plan,
+    reader: &store::Reader,
+    number: u32,
+    pattern: Pattern<'_>,
+) -> Result<Origin, store::Unreadable> {
+    Ok(match plan {
         Plan::Ready(origin) => origin,
         Plan::FindTime { time_us, origin } => {
-            let position = reader.sequence_at(number, time_us).saturating_sub(1);
+            let position = reader.sequence_at(number, time_us)?.saturating_sub(1);
             origin.at(position)
         }
         Plan::FindNewest { n, origin } => {
-            let position = reader.position_before_newest(number, pattern, n, origin.position);
+            let position = reader.position_before_newest(number, pattern, n, origin.position)?;
             origin.at(position)
         }
-    }
+    })
 }
 
 /// Where last values go on that were read in part. Where they cannot, because their sequences mean nothing any more,

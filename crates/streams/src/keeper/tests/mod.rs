@@ -1,8 +1,10 @@
 //! The keeper on a disk that fails on purpose, and with its threads on a real one.
 
 mod admin;
+mod damage;
 mod definitions;
 mod inbox;
+mod maintenance;
 mod model;
 mod threads;
 
@@ -14,6 +16,7 @@ use carillon_wire::{BrokerMessage, Headers, PatternBuf, Topic, decode};
 
 use super::committer::Committer;
 use super::open::open_on;
+use super::reading::CountedDisk;
 use super::shared::Shared;
 use super::*;
 use crate::store::Disk;
@@ -131,8 +134,9 @@ fn bench(
     shards: &Arc<Recorder>,
     now_us: u64,
 ) -> Result<Bench, OpenError> {
-    let disk: Option<Arc<dyn Disk>> = Some(Arc::new(disk.clone()));
-    let opened = open_on(disk, definitions.to_vec(), small_options(), Arc::new(()), Arc::default(), now_us)?;
+    let counts = Arc::<ReadCounts>::default();
+    let disk: Option<Arc<dyn Disk>> = Some(Arc::new(CountedDisk::new(disk.clone(), Arc::clone(&counts))));
+    let opened = open_on(disk, definitions.to_vec(), small_options(), Arc::new(()), counts, now_us)?;
     let report = opened.report().to_vec();
     let (shared, disk, memory) = opened.committers(&(Arc::clone(shards) as Arc<dyn Shards>));
     Ok(Bench { shared, disk, memory, report })

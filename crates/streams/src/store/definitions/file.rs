@@ -8,7 +8,8 @@ use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, Stora
 
 use super::super::disk::{Disk, DiskFile};
 use super::super::header::SegmentId;
-use super::backend::DiskBackend;
+use super::super::reserve;
+use super::backend::{DiskBackend, MemoryBackend};
 use super::{DefinitionsError, Stored};
 use crate::stream::StreamName;
 
@@ -46,34 +47,57 @@ pub(super) fn open(disk: &dyn Disk) -> Result<Database, DefinitionsError> {
 /// another part of a transaction than the system's memory shows, and what is built on that does not outlast a power loss.
 /// Where the disk has no room for it, the old file is written with what it shows.
 fn renew(disk: &dyn Disk, bytes: &[u8], old: Arc<dyn DiskFile>) -> Result<Arc<dyn DiskFile>, DefinitionsError> {
-    let failed = |operation| move |error: io::Error| open_error(operation, NEW_NAME, &error);
-    let put = |file: &dyn DiskFile| file.write_at(bytes, 0).and_then(|()| file.sync_data());
-    let new = disk.create(NEW_NAME).and_then(|file| put(&*file).map(|()| file));
-    match new {
-        Ok(file) => {
-            disk.rename(NEW_NAME, NAME).map_err(failed("rename"))?;
-            disk.sync_directory().map_err(failed("sync the directory of"))?;
-            Ok(file)
-        }
-        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            // What is left of it is in the way of nobody.
-            let _ = disk.unlink(NEW_NAME);
-            put(&*old).map_err(|error| open_error("write", NAME, &error))?;
-            Ok(old)
-        }
-        Err(error) => Err(open_error("write", NEW_NAME, &error)),
+    let new_or_old = || match put_new(disk, bytes) {
+        Err(error) if is_full(&error) => put(&*old, bytes).map(|()| None),
+        other => other.map(Some),
+    };
+    let new = new_or_old().or_else(|error| with_reserve(disk, error, new_or_old));
+    match new.map_err(|error| open_error("write", NEW_NAME, &error))? {
+        Some(new) => named(disk, new),
+        None => Ok(old),
     }
 }
 
-/// Makes it under another name first, so that a crash leaves a whole one or none.
+/// Makes it in memory first, so that a crash leaves a whole one or none, and all of it has its room on the disk.
 fn create(disk: &dyn Disk) -> Result<Database, DefinitionsError> {
+    let memory = MemoryBackend::default();
+    let empty = database(memory.clone()).map_err(damaged)?;
+    write(&empty, 1, |_| Ok(())).map_err(damaged)?;
+    drop(empty);
+    let bytes = memory.bytes();
+    let new = put_new(disk, &bytes).or_else(|error| with_reserve(disk, error, || put_new(disk, &bytes)));
+    let file = named(disk, new.map_err(|error| open_error("write", NEW_NAME, &error))?)?;
+    database(DiskBackend(file)).map_err(damaged)
+}
+
+/// Writes a file under the new name; leaves none where that fails.
+fn put_new(disk: &dyn Disk, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+    let new = disk.create(NEW_NAME).and_then(|file| put(&*file, bytes).map(|()| file));
+    new.inspect_err(|_| {
+        // What is left of it only takes room.
+        let _ = disk.unlink(NEW_NAME);
+    })
+}
+
+fn put(file: &dyn DiskFile, bytes: &[u8]) -> io::Result<()> {
+    file.write_at(bytes, 0).and_then(|()| file.sync_data())
+}
+
+/// Has the new file take its name, for good.
+fn named(disk: &dyn Disk, new: Arc<dyn DiskFile>) -> Result<Arc<dyn DiskFile>, DefinitionsError> {
     let failed = |operation| move |error: io::Error| open_error(operation, NEW_NAME, &error);
-    let file = disk.create(NEW_NAME).map_err(failed("create"))?;
-    let database = database(DiskBackend(file)).map_err(|error| open_error("write", NEW_NAME, &error))?;
-    write(&database, 1, |_| Ok(())).map_err(|error| open_error("write", NEW_NAME, &error))?;
     disk.rename(NEW_NAME, NAME).map_err(failed("rename"))?;
     disk.sync_directory().map_err(failed("sync the directory of"))?;
-    Ok(database)
+    Ok(new)
+}
+
+/// Tries again with the room of the reserve, where there was none. The log takes it back when there is.
+fn with_reserve<T>(disk: &dyn Disk, error: io::Error, again: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if is_full(&error) && disk.unlink(reserve::NAME).is_ok() { again() } else { Err(error) }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// One transaction, which is on disk afterwards.
@@ -131,10 +155,7 @@ fn check(bytes: &[u8]) -> Result<(), DefinitionsError> {
     if bytes.is_empty() {
         return Err(damaged("it is empty"));
     }
-    let copy = redb::backends::InMemoryBackend::new();
-    copy.set_len(bytes.len() as u64).map_err(damaged)?;
-    copy.write(0, bytes).map_err(damaged)?;
-    load(&database(copy).map_err(damaged)?).map(drop)
+    load(&database(MemoryBackend::new(bytes)).map_err(damaged)?).map(drop)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "so that it stands in `map_err` as it is")]

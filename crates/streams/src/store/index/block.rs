@@ -1,7 +1,7 @@
 //! One block of an index' table of topics: a few entries, sorted by stream and topic.
 
 use super::super::bytes::{Bytes, put_text, put_varint};
-use super::{IndexDamaged, Place, TopicSummary};
+use super::{IndexFailed, Place, TopicSummary};
 
 /// A part of the file, and its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +66,11 @@ impl<'a> Entry<'a> {
 }
 
 /// The entries of a block.
-pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>, IndexDamaged> {
+pub(super) fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>, IndexFailed> {
     let mut bytes = Bytes(block);
     let mut entries = Vec::new();
     while !bytes.is_empty() {
-        entries.push(Entry::take(&mut bytes).ok_or(IndexDamaged)?);
+        entries.push(Entry::take(&mut bytes).ok_or(IndexFailed::Damaged)?);
     }
     Ok(entries)
 }

@@ -11,7 +11,7 @@ use super::super::disk::DiskFile;
 use super::super::header::{Header, SegmentId};
 use super::block::{Entry, Part, entries};
 use super::encode::{FOOTER_BYTES, MAGIC, VERSION};
-use super::{By, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_places};
+use super::{By, ChunkHead, IndexFailed, Place, Summary, TopicSummary, decode_places};
 
 pub(in super::super) struct FileIndex {
     file: Arc<dyn DiskFile>,
@@ -37,17 +37,17 @@ impl fmt::Debug for FileIndex {
 impl FileIndex {
     /// Reads the summary of the index that belongs to a segment with this header and at least this length: an index
     /// knows what a log lost at its end, but not what was appended after it was made.
-    pub(in super::super) fn open(file: Arc<dyn DiskFile>, header: Header, log_len: u64) -> Result<Self, IndexDamaged> {
-        let len = file.len().map_err(|_| IndexDamaged)?;
-        let footer_at = len.checked_sub(FOOTER_BYTES as u64).ok_or(IndexDamaged)?;
+    pub(in super::super) fn open(file: Arc<dyn DiskFile>, header: Header, log_len: u64) -> Result<Self, IndexFailed> {
+        let len = file.len().map_err(|error| IndexFailed::of(&error))?;
+        let footer_at = len.checked_sub(FOOTER_BYTES as u64).ok_or(IndexFailed::Damaged)?;
         let mut footer = [0; FOOTER_BYTES];
-        file.read_at(&mut footer, footer_at).map_err(|_| IndexDamaged)?;
-        let part = read_footer(&footer).ok_or(IndexDamaged)?;
+        file.read_at(&mut footer, footer_at).map_err(|error| IndexFailed::of(&error))?;
+        let part = read_footer(&footer).ok_or(IndexFailed::Damaged)?;
         if part.position.checked_add(u64::from(part.len)) != Some(footer_at) {
-            return Err(IndexDamaged);
+            return Err(IndexFailed::Damaged);
         }
         let summary = read(&*file, len, &part)?;
-        read_summary(Bytes(&summary), (file, len), header, log_len).ok_or(IndexDamaged)
+        read_summary(Bytes(&summary), (file, len), header, log_len).ok_or(IndexFailed::Damaged)
     }
 
     /// How long the log was when the index was made.
@@ -76,25 +76,25 @@ impl FileIndex {
         Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.0.time_us)
     }
 
-    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
+    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexFailed> {
         let Some((head, part)) = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk)) else {
             return Ok(None);
         };
         decode_places(head.sequence, head.offset, &self.read(part)?).map(Some)
     }
 
-    pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexDamaged> {
+    pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexFailed> {
         Ok(self.find(stream, topic)?.map(|(summary, _)| summary))
     }
 
-    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexFailed> {
         match self.find(stream, topic)? {
             Some((_, places)) => decode_places(0, 0, &self.read(&places)?),
             None => Ok(Vec::new()),
         }
     }
 
-    pub(super) fn each_topic(&self, visit: &mut impl FnMut(u32, &str, TopicSummary)) -> Result<(), IndexDamaged> {
+    pub(super) fn each_topic(&self, visit: &mut impl FnMut(u32, &str, TopicSummary)) -> Result<(), IndexFailed> {
         for block in &self.blocks {
             for entry in entries(&self.read(block)?)? {
                 visit(entry.stream, entry.topic, entry.summary);
@@ -108,7 +108,7 @@ impl FileIndex {
         stream: u32,
         prefix: &str,
         visit: &mut impl FnMut(&str, TopicSummary),
-    ) -> Result<(), IndexDamaged> {
+    ) -> Result<(), IndexFailed> {
         self.each_entry_of(stream, prefix, |entry| {
             visit(entry.topic, entry.summary);
             Ok(())
@@ -121,7 +121,7 @@ impl FileIndex {
         prefix: &str,
         is_wanted: impl Fn(&str) -> bool,
         mut visit: impl FnMut(&str, Vec<Place>),
-    ) -> Result<(), IndexDamaged> {
+    ) -> Result<(), IndexFailed> {
         self.each_entry_of(stream, prefix, |entry| {
             if is_wanted(entry.topic) {
                 visit(entry.topic, decode_places(0, 0, &self.read(&entry.places)?)?);
@@ -135,8 +135,8 @@ impl FileIndex {
         &self,
         stream: u32,
         prefix: &str,
-        mut visit: impl FnMut(&Entry<'_>) -> Result<(), IndexDamaged>,
-    ) -> Result<(), IndexDamaged> {
+        mut visit: impl FnMut(&Entry<'_>) -> Result<(), IndexFailed>,
+    ) -> Result<(), IndexFailed> {
         if !self.streams.contains_key(&stream) {
             return Ok(());
         }
@@ -154,11 +154,11 @@ impl FileIndex {
         Ok(())
     }
 
-    pub(super) fn ids(&self) -> Result<Vec<u8>, IndexDamaged> {
+    pub(super) fn ids(&self) -> Result<Vec<u8>, IndexFailed> {
         self.read(&self.ids)
     }
 
-    fn find(&self, stream: u32, topic: &str) -> Result<Option<(TopicSummary, Part)>, IndexDamaged> {
+    fn find(&self, stream: u32, topic: &str) -> Result<Option<(TopicSummary, Part)>, IndexFailed> {
         if !self.streams.contains_key(&stream) {
             return Ok(None);
         }
@@ -169,7 +169,7 @@ impl FileIndex {
     }
 
     /// The first block with an entry that is not before this one: halves the blocks until it is found.
-    fn block(&self, stream: u32, topic: &str) -> Result<usize, IndexDamaged> {
+    fn block(&self, stream: u32, topic: &str) -> Result<usize, IndexFailed> {
         let (mut low, mut high) = (0, self.blocks.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -185,20 +185,20 @@ impl FileIndex {
         Ok(low)
     }
 
-    fn read(&self, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
+    fn read(&self, part: &Part) -> Result<Vec<u8>, IndexFailed> {
         read(&*self.file, self.len, part)
     }
 }
 
 /// Reads a part of a file that has `len` bytes.
-fn read(file: &dyn DiskFile, len: u64, part: &Part) -> Result<Vec<u8>, IndexDamaged> {
+fn read(file: &dyn DiskFile, len: u64, part: &Part) -> Result<Vec<u8>, IndexFailed> {
     // A length that damage made too large must not become an allocation.
     if part.position.checked_add(u64::from(part.len)).is_none_or(|end| end > len) {
-        return Err(IndexDamaged);
+        return Err(IndexFailed::Damaged);
     }
     let mut bytes = vec![0; part.len as usize];
-    file.read_at(&mut bytes, part.position).map_err(|_| IndexDamaged)?;
-    if crc32c::crc32c(&bytes) == part.checksum { Ok(bytes) } else { Err(IndexDamaged) }
+    file.read_at(&mut bytes, part.position).map_err(|error| IndexFailed::of(&error))?;
+    if crc32c::crc32c(&bytes) == part.checksum { Ok(bytes) } else { Err(IndexFailed::Damaged) }
 }
 
 fn read_footer(footer: &[u8]) -> Option<Part> {

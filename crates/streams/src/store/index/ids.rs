@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::bytes::{Bytes, put_text, put_varint};
-use super::IndexDamaged;
+use super::IndexFailed;
 
 /// While the segment grows.
 #[derive(Debug, Default)]
@@ -63,12 +63,12 @@ pub(in super::super) struct Id<'a> {
 }
 
 impl Ids {
-    pub(super) fn read(bytes: Vec<u8>) -> Result<Self, IndexDamaged> {
+    pub(super) fn read(bytes: Vec<u8>) -> Result<Self, IndexFailed> {
         let mut fields = Bytes(&bytes);
-        let count = fields.varint().ok_or(IndexDamaged)?;
+        let count = fields.varint().ok_or(IndexFailed::Damaged)?;
         let mut topics = Vec::new();
         for _ in 0..count {
-            topics.push(fields.text().ok_or(IndexDamaged)?.to_owned());
+            topics.push(fields.text().ok_or(IndexFailed::Damaged)?.to_owned());
         }
         let start = bytes.len() - fields.0.len();
         Ok(Self { bytes, topics, start })

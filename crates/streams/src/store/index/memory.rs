@@ -6,7 +6,7 @@ use hashbrown::hash_map::EntryRef;
 
 use super::super::record::{Kind, Read};
 use super::ids::MemoryIds;
-use super::{By, CHUNK_RECORDS, ChunkHead, IndexDamaged, Place, Summary, TopicSummary, decode_places, put_place};
+use super::{By, CHUNK_RECORDS, ChunkHead, IndexFailed, Place, Summary, TopicSummary, decode_places, put_place};
 
 #[derive(Debug, Default)]
 pub(in super::super) struct MemoryIndex {
@@ -191,7 +191,7 @@ impl MemoryIndex {
         Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.head.time_us)
     }
 
-    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
+    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexFailed> {
         let chunk = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk));
         chunk.map(|chunk| decode_places(chunk.head.sequence, chunk.head.offset, &chunk.bytes)).transpose()
     }
@@ -204,7 +204,7 @@ impl MemoryIndex {
         self.topic_index(stream, topic).map(|index| index.summary)
     }
 
-    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexFailed> {
         self.topic_index(stream, topic).map_or(Ok(Vec::new()), |index| decode_places(0, 0, &index.places))
     }
 
@@ -229,7 +229,7 @@ impl MemoryIndex {
         prefix: &str,
         is_wanted: impl Fn(&str) -> bool,
         mut visit: impl FnMut(&str, Vec<Place>),
-    ) -> Result<(), IndexDamaged> {
+    ) -> Result<(), IndexFailed> {
         let topics = self.streams.get(&stream).into_iter().flat_map(|index| &index.topics);
         for (topic, entry) in topics.filter(|(topic, _)| topic.starts_with(prefix) && is_wanted(topic)) {
             visit(topic, decode_places(0, 0, &entry.places)?);

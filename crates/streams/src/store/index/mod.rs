@@ -10,6 +10,7 @@ mod file;
 mod ids;
 mod memory;
 
+use std::io;
 use std::sync::Arc;
 
 pub(super) use encode::encode;
@@ -18,6 +19,7 @@ pub(super) use ids::{Id, Ids};
 pub(super) use memory::MemoryIndex;
 
 use super::bytes::{Bytes, put_varint};
+use super::error::is_damage;
 
 /// How many records one chunk of a stream's places has.
 const CHUNK_RECORDS: usize = if cfg!(test) { 4 } else { 512 };
@@ -62,9 +64,20 @@ pub(super) struct TopicSummary {
     pub(super) last: Place,
 }
 
-/// The index' file is damaged or cannot be read; the segment itself can tell.
+/// Why an index' file cannot tell; the segment itself can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IndexDamaged;
+pub(super) enum IndexFailed {
+    /// It was read and is wrong.
+    Damaged,
+    /// It could not be read. It may be sound all the same.
+    Unread,
+}
+
+impl IndexFailed {
+    fn of(error: &io::Error) -> Self {
+        if is_damage(error) { Self::Damaged } else { Self::Unread }
+    }
+}
 
 /// What chunks are looked up by.
 #[derive(Debug, Clone, Copy)]
@@ -140,14 +153,14 @@ impl Index {
     }
 
     /// The places in a chunk, in order; `None` behind the last chunk.
-    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexDamaged> {
+    pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexFailed> {
         match self {
             Self::Memory(index) => index.places(stream, chunk),
             Self::File(index) => index.places(stream, chunk),
         }
     }
 
-    pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexDamaged> {
+    pub(super) fn topic(&self, stream: u32, topic: &str) -> Result<Option<TopicSummary>, IndexFailed> {
         match self {
             Self::Memory(index) => Ok(index.topic(stream, topic)),
             Self::File(index) => index.topic(stream, topic),
@@ -155,7 +168,7 @@ impl Index {
     }
 
     /// The places of all records of a topic, in order.
-    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexDamaged> {
+    pub(super) fn topic_places(&self, stream: u32, topic: &str) -> Result<Vec<Place>, IndexFailed> {
         match self {
             Self::Memory(index) => index.topic_places(stream, topic),
             Self::File(index) => index.topic_places(stream, topic),
@@ -163,7 +176,7 @@ impl Index {
     }
 
     /// Every topic of every stream.
-    pub(super) fn each_topic(&self, mut visit: impl FnMut(u32, &str, TopicSummary)) -> Result<(), IndexDamaged> {
+    pub(super) fn each_topic(&self, mut visit: impl FnMut(u32, &str, TopicSummary)) -> Result<(), IndexFailed> {
         match self {
             Self::Memory(index) => {
                 index.each_topic(visit);
@@ -179,7 +192,7 @@ impl Index {
         stream: u32,
         prefix: &str,
         mut visit: impl FnMut(&str, TopicSummary),
-    ) -> Result<(), IndexDamaged> {
+    ) -> Result<(), IndexFailed> {
         match self {
             Self::Memory(index) => {
                 index.each_topic_of(stream, prefix, visit);
@@ -196,7 +209,7 @@ impl Index {
         prefix: &str,
         is_wanted: impl Fn(&str) -> bool,
         visit: impl FnMut(&str, Vec<Place>),
-    ) -> Result<(), IndexDamaged> {
+    ) -> Result<(), IndexFailed> {
         match self {
             Self::Memory(index) => index.each_topic_places_of(stream, prefix, is_wanted, visit),
             Self::File(index) => index.each_topic_places_of(stream, prefix, is_wanted, visit),
@@ -204,7 +217,7 @@ impl Index {
     }
 
     /// The message ids.
-    pub(super) fn message_ids(&self) -> Result<Ids, IndexDamaged> {
+    pub(super) fn message_ids(&self) -> Result<Ids, IndexFailed> {
         match self {
             Self::Memory(index) => Ids::read(index.encode_ids()),
             Self::File(index) => Ids::read(index.ids()?),
@@ -213,19 +226,19 @@ impl Index {
 }
 
 /// Reads places: for each the sequences left out before it, the bytes left out before it, its length.
-fn decode_places(sequence: u64, offset: u64, bytes: &[u8]) -> Result<Vec<Place>, IndexDamaged> {
+fn decode_places(sequence: u64, offset: u64, bytes: &[u8]) -> Result<Vec<Place>, IndexFailed> {
     let mut bytes = Bytes(bytes);
     // No place takes less than three bytes.
     let mut places = Vec::with_capacity(bytes.0.len() / 3);
     let (mut sequence, mut offset) = (sequence, offset);
     while !bytes.is_empty() {
-        let mut next = || bytes.varint().ok_or(IndexDamaged);
+        let mut next = || bytes.varint().ok_or(IndexFailed::Damaged);
         let (skipped, gap, len) = (next()?, next()?, next()?);
-        sequence = sequence.checked_add(skipped).ok_or(IndexDamaged)?;
-        offset = offset.checked_add(gap).ok_or(IndexDamaged)?;
+        sequence = sequence.checked_add(skipped).ok_or(IndexFailed::Damaged)?;
+        offset = offset.checked_add(gap).ok_or(IndexFailed::Damaged)?;
         places.push(Place { sequence, offset, len });
-        sequence = sequence.checked_add(1).ok_or(IndexDamaged)?;
-        offset = offset.checked_add(len).ok_or(IndexDamaged)?;
+        sequence = sequence.checked_add(1).ok_or(IndexFailed::Damaged)?;
+        offset = offset.checked_add(len).ok_or(IndexFailed::Damaged)?;
     }
     Ok(places)
 }

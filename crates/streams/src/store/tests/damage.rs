@@ -11,7 +11,7 @@ use super::super::{Damage, Log, Options, Reader, Recovered};
 use super::{Message, append, bytes, last_of_topic, message, messages, open, read, read_topic};
 
 const TOPICS: [&str; 3] = ["a", "b.c", "d"];
-const PER_STREAM: u64 = 18;
+const PER_STREAM: u64 = 21;
 /// Small, because every bit is a test of its own.
 const TINY: Options = Options { segment_bytes: 800, reserve_bytes: 0 };
 
@@ -26,8 +26,15 @@ const ONE_OF_BITS: (usize, usize) = if cfg!(debug_assertions) { (3, 29) } else {
 /// What was appended, by stream.
 type Kept = BTreeMap<u32, Vec<Message>>;
 
-/// Two sealed segments and one that goes on, in groups of a few messages of two streams.
+/// Sealed segments and one that goes on, in groups of a few messages of two streams.
 fn filled_disk() -> (FaultyDisk, Kept) {
+    let (disk, kept, log) = filled();
+    log.close().unwrap();
+    (disk, kept)
+}
+
+/// The same, and it goes on.
+fn filled() -> (FaultyDisk, Kept, Log) {
     let disk = FaultyDisk::new();
     let (mut log, _) = open(&disk, TINY).unwrap();
     let mut kept = Kept::new();
@@ -42,9 +49,8 @@ fn filled_disk() -> (FaultyDisk, Kept) {
             log.commit().unwrap();
         }
     }
-    log.close().unwrap();
     assert!(log_names(&disk).len() >= 3);
-    (disk, kept)
+    (disk, kept, log)
 }
 
 fn log_names(disk: &FaultyDisk) -> Vec<String> {
@@ -93,7 +99,7 @@ fn missing(log: &Log, recovered: &Recovered, kept: &Kept) -> usize {
         }
         check_pattern(&reader, *stream, kept, &read, is_gone);
         for message in kept {
-            let found = reader.sequence_at(*stream, message.time_us);
+            let found = reader.sequence_at(*stream, message.time_us).unwrap();
             assert!(found == message.sequence || !read.contains(message));
         }
     }
@@ -112,7 +118,7 @@ fn check_pattern(reader: &Reader, stream: u32, kept: &[Message], read: &[Message
     }
     // One that is damaged may count as one of the newest.
     let (n, lost) = (4, kept.len() - read.len());
-    let position = reader.position_before_newest(stream, one_token, n, u64::MAX);
+    let position = reader.position_before_newest(stream, one_token, n, u64::MAX).unwrap();
     let behind = expected.iter().filter(|message| message.sequence > position).count();
     assert!(behind <= n && behind + lost >= n.min(expected.len()));
 }
@@ -224,8 +230,28 @@ fn a_flipped_bit_of_a_compacted_segment_is_named_though_much_was_replaced() {
 }
 
 #[test]
-fn a_last_segment_that_ends_anywhere_keeps_what_is_whole_and_goes_on() {
+fn a_last_segment_that_ends_anywhere_after_a_close_is_damage_and_every_message_is_named() {
     let (disk, kept) = filled_disk();
+    let name = log_names(&disk).pop().unwrap();
+    let bytes = disk.bytes(&name).unwrap();
+    let without_mark = bytes.len() - super::super::record::FIXED_BYTES;
+    for len in 0..bytes.len() {
+        let disk = disk.copy();
+        disk.set_bytes(&name, &bytes[..len]);
+        let (log, recovered) = open(&disk, TINY).unwrap();
+        let missing = missing(&log, &recovered, &kept);
+        assert_eq!(missing == 0, len >= without_mark, "{len} bytes");
+        assert_eq!(missing == 0, recovered.damage.is_empty(), "{len} bytes");
+        for (stream, kept) in &kept {
+            assert_eq!(recovered.streams[stream].last_sequence, kept.last().unwrap().sequence);
+        }
+    }
+}
+
+#[test]
+fn a_last_segment_that_ends_anywhere_keeps_what_is_whole_and_goes_on() {
+    let (disk, kept, log) = filled();
+    drop(log);
     let name = log_names(&disk).pop().unwrap();
     let bytes = disk.bytes(&name).unwrap();
     for len in 0..bytes.len() {

@@ -3,9 +3,11 @@
 mod damage;
 mod definitions;
 mod directory;
+mod end;
 mod faults;
 mod model;
 mod queries;
+mod unreadable;
 
 use std::sync::Arc;
 

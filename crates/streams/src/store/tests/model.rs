@@ -6,7 +6,7 @@ use std::io;
 use proptest::prelude::*;
 
 use super::super::faulty::{Fault, FaultyDisk};
-use super::super::{AppendError, Log, Recovered};
+use super::super::{AppendError, Damage, Log, Recovered};
 use super::queries::Known;
 use super::{Message, SMALL, bytes, last_of_topic, message, messages, open, read, read_topic};
 
@@ -233,10 +233,19 @@ impl World {
     fn reopen(&mut self) {
         self.log = None;
         self.disk.heal();
-        let (log, recovered) = open(&self.disk, SMALL).unwrap();
+        let (mut log, recovered) = open(&self.disk, SMALL).unwrap();
+        // A segment's first write whose first sector never came cannot be told from damage.
+        let may_be_torn = |damage: &Damage| match damage {
+            Damage::Segment { .. } => true,
+            Damage::Bytes { range, .. } => range.start == 0,
+            _ => false,
+        };
+        assert!(recovered.damage.iter().all(may_be_torn), "{:?}", recovered.damage);
+        if !recovered.damage.is_empty() {
+            log.accept_damage().unwrap();
+        }
+        assert!(recovered.absent_streams_are_empty || !recovered.damage.is_empty());
         self.log = Some(log);
-        assert_eq!(recovered.damage, []);
-        assert!(recovered.absent_streams_are_empty);
         self.recognise(&recovered);
     }
 
@@ -267,7 +276,7 @@ impl World {
                 stream.first = found.first_sequence;
             }
             assert_eq!(found.first_sequence, stream.first);
-            assert!(found.end_is_certain);
+            assert!(found.end_is_certain || !recovered.damage.is_empty());
             if compacted {
                 continue;
             }
@@ -341,8 +350,8 @@ impl World {
                 assert!(last.len() <= 1 && last.damaged().is_empty());
             }
             if let (Some(middle), 0) = (readable.get(readable.len() / 2), stream.replaced.len()) {
-                assert_eq!(reader.sequence_at(stream.number, middle.time_us), middle.sequence);
-                assert_eq!(reader.sequence_at(stream.number, middle.time_us + 9_999_999), stream.last + 1);
+                assert_eq!(reader.sequence_at(stream.number, middle.time_us), Ok(middle.sequence));
+                assert_eq!(reader.sequence_at(stream.number, middle.time_us + 9_999_999), Ok(stream.last + 1));
             }
         }
     }

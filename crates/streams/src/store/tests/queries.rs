@@ -86,10 +86,10 @@ impl Known<'_> {
         let sequences: Vec<u64> = matching.iter().map(|message| message.sequence).collect();
         let up_to: Vec<u64> = sequences.iter().copied().filter(|sequence| *sequence <= through).collect();
         let newest = up_to.get(up_to.len().saturating_sub(n)..).and_then(<[u64]>::first);
-        let position = reader.position_before_newest(self.number, pattern, n, through);
+        let position = reader.position_before_newest(self.number, pattern, n, through).unwrap();
         assert_eq!(position, newest.map_or(through, |sequence| sequence - 1), "{pattern} {n} {through}");
         if let Some(topic) = pattern.as_topic() {
-            let newest = reader.newest_sequences(self.number, topic.as_str(), n);
+            let newest = reader.newest_sequences(self.number, topic.as_str(), n).unwrap();
             assert_eq!(newest, sequences[sequences.len().saturating_sub(n)..]);
         }
     }

@@ -5,8 +5,8 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{definition, epoch, shared};
 use crate::stream::{
-    Definition, EpochReason, Gap, Item, LossReason, MAX_SEQUENCE, MemoryStream, PageLimits, Publication, Read,
-    Retention, Select, Stream, Verdict,
+    Definition, EpochReason, Gap, Item, LossReason, MAX_SEQUENCE, MemoryStream, NewestSearch, PageLimits, Publication,
+    Read, Retention, Select, Stream, Verdict,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c.a", "c.b"];
@@ -180,6 +180,9 @@ impl Pair {
             let found = ring.position_before_newest(n, Pattern::new(pattern).unwrap(), self.last);
             let newest = matching.iter().rev().take(n).next_back();
             assert_eq!(found, newest.map_or(self.last, |it| it.sequence - 1));
+            let mut search = NewestSearch::new(n, self.last);
+            while !ring.search_newest(&mut search, Pattern::new(pattern).unwrap(), 2) {}
+            assert_eq!(search.position(), found);
         }
         for time_us in self.clock_us.saturating_sub(5)..=self.clock_us + 1 {
             let found = ring.position_at_time(time_us, self.last);
@@ -226,4 +229,18 @@ fn replaced_messages_cost_nothing_for_long() {
     }
     assert!(pair.stream.ring().capacity() < 1_000, "{}", pair.stream.ring().capacity());
     assert_eq!(pair.stream.stream().bounds().first, 1);
+}
+
+#[test]
+fn a_topic_that_was_large_once_gives_its_memory_back() {
+    let retention = Retention { max_bytes: 20_000.try_into().ok(), ..Retention::default() };
+    let mut pair = Pair::new(retention);
+    for topic in 0..2 {
+        for n in 0..30_000 {
+            let rarely = if n % 1_000 == 0 { 1 - topic } else { topic };
+            pair.apply(Step::Publish { topic: rarely, bytes: 2, later_us: 0 });
+        }
+    }
+    let (places, kept) = (pair.stream.ring().topic_capacity(), pair.kept.len());
+    assert!(places < 4 * kept, "{places} places for {kept} messages");
 }

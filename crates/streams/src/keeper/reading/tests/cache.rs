@@ -11,7 +11,7 @@ use super::super::chunk::{Chunk, Message};
 use super::*;
 
 fn key(number: u32) -> Key {
-    Key { number, epoch: epoch(0), pattern: None, last_by_topic_as_of: 0, replaced: None }
+    Key { number, epoch: epoch(0), pattern: None, last_by_topic_as_of: None, replaced: None }
 }
 
 /// One in which each message is one byte.
@@ -84,7 +84,7 @@ fn another_number_epoch_or_pattern_shares_nothing() {
         key(2),
         Key { epoch: epoch(1), ..key(1) },
         Key { pattern: Some(pattern("a.*")), ..key(1) },
-        Key { last_by_topic_as_of: 5, ..key(1) },
+        Key { last_by_topic_as_of: Some(5), ..key(1) },
         Key { replaced: Some((1, 1)), ..key(1) },
     ];
     for other in others {

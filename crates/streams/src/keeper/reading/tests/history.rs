@@ -134,6 +134,65 @@ fn history_names_what_is_lost_once_and_only_as_far_as_asked_for() {
 }
 
 #[test]
+fn what_is_newest_or_last_up_to_a_sequence_is_decided_there() {
+    for durability in BOTH {
+        let world = filled(durability);
+        let newest = history(&world, ">", HistoryStart::Start(Start::Newest(3)), Some(12), None);
+        assert_eq!((newest.origin.position, newest.page.complete_through, newest.is_end), (9, 12, true));
+        assert_eq!(newest.page.message_count(), 3);
+        let last_values = history(&world, ">", HistoryStart::Start(Start::LastByTopic), Some(12), None);
+        let as_of = last_values.origin.last_by_topic_as_of;
+        assert_eq!((as_of, last_values.page.complete_through, last_values.is_end), (12, 12, true));
+        let read = Read { after: 0, through: 12, select: Select::LastByTopic { as_of } };
+        assert_eq!(world.check(">", &read, &last_values.page), 5);
+    }
+}
+
+#[test]
+fn history_is_never_complete_behind_what_was_asked_for() {
+    for durability in BOTH {
+        let mut world = filled(durability);
+        world.remove_before(21, LossReason::Retention);
+        for start in [Start::Beginning, Start::LastByTopic, Start::Newest(9), behind(&world, 30)] {
+            let found = history(&world, ">", HistoryStart::Start(start.clone()), Some(12), None);
+            assert_eq!((found.page.complete_through, found.is_end), (12, true), "{start:?}");
+            assert_eq!(found.page.message_count(), 0);
+        }
+    }
+}
+
+#[test]
+fn last_values_of_an_empty_stream_stay_none_whatever_is_published_meanwhile() {
+    for durability in BOTH {
+        let mut world = World::new(durability, small_options());
+        let first = history(&world, ">", HistoryStart::Start(Start::LastByTopic), None, None);
+        let as_of = first.origin.last_by_topic_as_of;
+        assert_eq!((as_of, first.page.message_count(), first.is_end), (0, 0, true));
+        world.publish(TOPICS, 0);
+        let epoch = first.page.epochs.current().clone();
+        let start = HistoryStart::LastByTopic { epoch, as_of, after: 0 };
+        let second = history(&world, ">", start, None, None);
+        assert_eq!((second.page.message_count(), second.page.complete_through, second.is_end), (0, 0, true));
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_is_no_gap() {
+    let world = filled(Durability::Disk);
+    let all = world.page(">", all_behind(0));
+    // Two pages further on, which nobody has read yet.
+    let next = all.complete_through + 12;
+    world.disk.fail_reads("", 0);
+    let found = world.find(">", &What::Start(Start::Time(time_of(12))));
+    assert_eq!(found.err(), Some(ReadFailed::Unreadable));
+    assert_eq!(world.find(">", &What::Page(all_behind(next))).err(), Some(ReadFailed::Unreadable));
+    let cached = world.page(">", Read { after: all.complete_through - 1, ..all_behind(0) });
+    assert_eq!(cached.message_count(), 1, "what is in memory is still handed on");
+    world.disk.heal();
+    assert_eq!(world.check(">", &all_behind(next), &world.page(">", all_behind(next))), 6);
+}
+
+#[test]
 fn a_stream_that_is_not_there_is_named() {
     let world = filled(Durability::Disk);
     let failed = world.reading.find(3, &pattern(">"), &What::Start(Start::Now));

@@ -96,7 +96,8 @@ fn requests_whose_asker_is_gone_are_dropped() {
         readers.request(ReadRequest { asker: Some(asker), ..request(0, held + number) });
     }
     drop(leaves);
-    let mut answered: Vec<_> = receivers[0].iter().take(as_index(held + 10)).map(|event| reply(event).request).collect();
+    let mut answered: Vec<_> =
+        receivers[0].iter().take(as_index(held + 10)).map(|event| reply(event).request).collect();
     readers.stop();
     assert_eq!(receivers[0].try_iter().count(), 0);
     answered.sort_unstable();
