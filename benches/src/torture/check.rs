@@ -91,15 +91,18 @@ async fn look_at(
 
 /// What was read begins behind `begun`, or behind what retention has taken from the front, and goes to the end.
 fn is_without_holes(found: &Found, begun: u64, ledger: &mut super::books::Ledger) -> Result<(), String> {
-    let first = match (found.messages.first(), found.gaps.as_slice()) {
-        (Some((first, ..)), []) => *first,
-        (_, [(_, last)]) => last + 1,
-        (None, []) => found.end + 1,
+    // Retention may go on between two pages: then what it took stands between them.
+    let (before, first) = match (found.messages.first(), found.gaps.as_slice()) {
+        (Some((first, ..)), []) => (None, *first),
+        (first, [(gap, last)]) => {
+            (first.map(|(first, ..)| *first).filter(|first| first < gap).zip(Some(*gap)), last + 1)
+        }
+        (None, []) => (None, found.end + 1),
         (_, gaps) => return Err(format!("it is said to be lost: {gaps:?}")),
     };
     let expected = found.end + 1 - first;
-    let is_whole = found.messages.iter().zip(first..).all(|((sequence, ..), expected)| *sequence == expected);
-    if !is_whole || found.messages.len() as u64 != expected {
+    let whole = before.map_or(0..0, |(first, gap)| first..gap).chain(first..=found.end);
+    if !found.messages.iter().map(|(sequence, ..)| *sequence).eq(whole) {
         let count = found.messages.len();
         return Err(format!("{count} messages were read from {first} to {}; there are holes", found.end));
     }

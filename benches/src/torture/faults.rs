@@ -25,7 +25,7 @@ use super::{
 const FAULTS: [&str; 7] = [
     "fdatasync:error=EIO:when=5",
     "fdatasync:error=EIO:when=3+",
-    "pwrite64:error=EIO:when=7",
+    "pwrite64:error=EIO:when=7+",
     "pwrite64:error=ENOSPC:when=7+",
     "fsync:error=EIO:when=1",
     "openat:error=EMFILE:when=1+",
