@@ -31,7 +31,9 @@ pub(super) async fn ask(
         let found = history::read(room, connection, &question).await?;
         let expected = expected(room, &question, kept);
         let found: Vec<_> = found.messages.iter().map(|(sequence, ..)| *sequence).collect();
-        if found != expected {
+        // Retention may have taken some of the front meanwhile.
+        let is_cut = room.books(|books| books.ledger(stream).newest.is_some());
+        if found != expected && !(is_cut && expected.ends_with(&found)) {
             let differ = found.iter().zip(&expected).position(|(found, expected)| found != expected);
             let at = differ.unwrap_or(found.len().min(expected.len()));
             let (count, right) = (found.len(), expected.len());
