@@ -114,13 +114,12 @@ pub(super) fn history_origin(stream: &Stream, epoch: &Epoch, as_of: u64, after: 
         Resumed::OtherEpoch(EpochChange { epoch: epochs.current().clone(), reason, from })
     };
     let before_first = bounds.first.saturating_sub(1);
-    let translated = epochs.translate(epoch, as_of).zip(epochs.translate(epoch, after));
-    match translated {
-        Some((as_of, after)) if epoch != epochs.current() => {
-            at(after, as_of.min(bounds.last), change(epochs.reason(), after))
-        }
-        Some((as_of, after)) if as_of <= bounds.last => at(after, as_of, Resumed::Continued),
-        Some(_) => at(before_first, bounds.last, change(EpochReason::PositionAhead, before_first)),
-        None => at(before_first, bounds.last, change(epochs.reason(), before_first)),
+    if epoch != epochs.current() {
+        // What was the newest of its topic need not be so in another epoch, so all of them come again.
+        return at(before_first, bounds.last, change(epochs.reason(), before_first));
     }
+    if as_of > bounds.last {
+        return at(before_first, bounds.last, change(EpochReason::PositionAhead, before_first));
+    }
+    at(after, as_of, Resumed::Continued)
 }
