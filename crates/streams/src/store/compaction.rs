@@ -13,11 +13,12 @@ use super::disk::DiskFile;
 use super::error::StoreFailed;
 use super::header::{self, Header, SegmentId};
 use super::index::{Index, MemoryIndex, Summary};
+use super::ledger::KeptBytes;
 use super::log::Log;
 use super::record::{self, Kind, Record};
 use super::reserve;
 use super::segment::{Segment, read_lock};
-use super::shared::{Replaced, StreamState};
+use super::shared::{Replaced, StreamStates};
 
 /// A compaction between two steps.
 pub(super) struct Compaction {
@@ -191,7 +192,7 @@ impl Log {
 
 impl Compaction {
     /// What the new segment stands for.
-    fn put_ranges(&mut self, streams: &HashMap<u32, StreamState>) {
+    fn put_ranges(&mut self, streams: &StreamStates) {
         let mut covered = BTreeMap::<u32, (Summary, Vec<(u64, u64)>)>::new();
         for input in &self.inputs {
             for summary in input.summaries() {
@@ -219,7 +220,7 @@ impl Compaction {
     fn step(
         &mut self,
         step_bytes: usize,
-        streams: &HashMap<u32, StreamState>,
+        streams: &StreamStates,
         replaced: &HashMap<u32, Replaced>,
     ) -> io::Result<Step> {
         let Some(input) = self.inputs.get(self.input).cloned() else {
@@ -274,7 +275,7 @@ fn read_records(input: &Segment, offset: u64, step_bytes: usize) -> io::Result<O
     Ok(Some(bytes))
 }
 
-fn is_alive(record: &Record<'_>, streams: &HashMap<u32, StreamState>, replaced: &HashMap<u32, Replaced>) -> bool {
+fn is_alive(record: &Record<'_>, streams: &StreamStates, replaced: &HashMap<u32, Replaced>) -> bool {
     let is_kept = streams.get(&record.stream).is_some_and(|stream| record.sequence >= stream.first_sequence);
     let first = replaced.get(&record.stream).map_or(0, |topics| read_lock(topics).first(record.topic));
     is_kept && record.sequence >= first
@@ -289,7 +290,7 @@ fn may_be_compacted(segment: &Segment, younger_than_us: u64) -> bool {
 }
 
 /// How many bytes of a segment's messages are dead.
-fn dead_bytes(segment: &Segment, kept: &HashMap<SegmentId, u64>) -> u64 {
+fn dead_bytes(segment: &Segment, kept: &KeptBytes) -> u64 {
     let written: u64 = segment.summaries().iter().map(|summary| summary.bytes).sum();
     written.saturating_sub(kept.get(&segment.id()).copied().unwrap_or(0))
 }

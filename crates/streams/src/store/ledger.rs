@@ -1,17 +1,23 @@
 //! What each stream has in each segment, kept as commits, retention, replacement and compaction go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 
 use super::header::SegmentId;
 use super::segment::Segment;
 use crate::stream::{Extent, Totals};
 
+/// What is kept in each segment, in bytes.
+pub(super) type KeptBytes = HashMap<SegmentId, u64, RandomState>;
+
 /// Bounded by the number of segments times the streams in each.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Oldest first.
-    streams: HashMap<u32, VecDeque<Held>>,
+    streams: HashMap<u32, VecDeque<Held>, RandomState>,
 }
 
 /// A stream's part of a segment.
@@ -60,8 +66,8 @@ impl Ledger {
     }
 
     /// What is kept of all streams in each segment, in bytes of their records.
-    pub(super) fn kept_bytes(&self) -> HashMap<SegmentId, u64> {
-        let mut kept = HashMap::new();
+    pub(super) fn kept_bytes(&self) -> KeptBytes {
+        let mut kept = KeptBytes::default();
         for held in self.streams.values().flatten() {
             let bytes: &mut u64 = kept.entry(held.segment.id()).or_default();
             *bytes = bytes.saturating_add(held.extent.totals.bytes);

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
-use hashbrown::HashMap;
-
 use super::compaction::Compaction;
 use super::disk::Disk;
 use super::end::Unsettled;
@@ -20,7 +17,7 @@ use super::recovery;
 use super::reserve::Reserve;
 use super::saving::Saving;
 use super::segment::{Segment, read_lock, write_lock};
-use super::shared::{Shared, StreamState};
+use super::shared::{Shared, StreamState, StreamStates};
 use crate::stream::{Extent, Totals};
 
 /// How a log is kept.
@@ -94,7 +91,7 @@ struct Group {
     /// Where the first record is in `bytes`.
     records_at: usize,
     /// As they will be, with what is added alone as their totals.
-    streams: HashMap<u32, StreamState, RandomState>,
+    streams: StreamStates,
 }
 
 impl fmt::Debug for Log {

@@ -8,7 +8,7 @@ use super::index::{By, Index, Summary};
 use super::ledger::Ledger;
 use super::manifest::{Floor, Manifest};
 use super::segment::Segment;
-use super::shared::StreamState;
+use super::shared::{StreamState, StreamStates};
 use crate::stream::{Extent, Totals};
 
 /// What a store has, and what happened to it.
@@ -167,7 +167,7 @@ impl RecoveredStreams {
     }
 
     /// As readers and the log need them, removed ones included.
-    pub(super) fn states(&self) -> HashMap<u32, StreamState> {
+    pub(super) fn states(&self) -> StreamStates {
         let state = |stream: &RecoveredStream| StreamState {
             first_sequence: stream.first_sequence,
             last_sequence: stream.last_sequence,

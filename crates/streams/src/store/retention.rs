@@ -11,7 +11,7 @@ use super::log::Log;
 use super::manifest::{self, Floor, Manifest};
 use super::reader::{IdWindow, newest_ids};
 use super::segment::{Segment, read_lock, write_lock};
-use super::shared::StreamState;
+use super::shared::{StreamState, StreamStates};
 use crate::stream::Totals;
 
 /// What was freed.
@@ -187,7 +187,7 @@ impl Log {
         }
     }
 
-    fn set_first_sequences(&mut self, mut streams: HashMap<u32, StreamState>) -> Result<Freed, StoreFailed> {
+    fn set_first_sequences(&mut self, mut streams: StreamStates) -> Result<Freed, StoreFailed> {
         let (dead, live): (Vec<_>, Vec<_>) = self.sealed().into_iter().partition(|segment| is_dead(segment, &streams));
         let is_anywhere = |stream| {
             self.segments().iter().any(|segment| {
@@ -214,7 +214,7 @@ impl Log {
         Arc::clone(&read_lock(&self.shared.state).segments)
     }
 
-    pub(super) fn manifest(&self, streams: &HashMap<u32, StreamState>, sealed: &[Arc<Segment>]) -> Manifest {
+    pub(super) fn manifest(&self, streams: &StreamStates, sealed: &[Arc<Segment>]) -> Manifest {
         let active = self.active.as_ref().filter(|active| active.len > 0 && !active.is_new);
         let ids = sealed.iter().chain(active.map(|active| &active.segment)).map(|segment| segment.id());
         let mut live: Vec<SegmentId> = ids.chain(self.unreadable.iter().copied()).collect();
@@ -241,7 +241,7 @@ impl Log {
     }
 
     /// Lets readers see other sealed segments, and other first sequences.
-    pub(super) fn replace_segments(&mut self, mut sealed: Vec<Arc<Segment>>, streams: HashMap<u32, StreamState>) {
+    pub(super) fn replace_segments(&mut self, mut sealed: Vec<Arc<Segment>>, streams: StreamStates) {
         sealed.extend(self.active.as_ref().map(|active| Arc::clone(&active.segment)));
         let mut state = write_lock(&self.shared.state);
         state.segments = Arc::new(sealed);
@@ -267,7 +267,7 @@ impl Log {
 }
 
 /// Whether a segment surely has nothing more that is kept.
-fn is_dead(segment: &Segment, streams: &HashMap<u32, StreamState>) -> bool {
+fn is_dead(segment: &Segment, streams: &StreamStates) -> bool {
     let summaries = segment.summaries();
     let is_taken =
         |summary: &Summary| streams.get(&summary.stream).is_some_and(|stream| summary.covers.1 < stream.first_sequence);

@@ -23,10 +23,13 @@ pub(super) struct Shared {
 pub(super) struct State {
     /// In the order of the log; the active one is the last.
     pub(super) segments: Arc<Vec<Arc<Segment>>>,
-    pub(super) streams: HashMap<u32, StreamState>,
+    pub(super) streams: StreamStates,
     /// For a stream's topics: what is before this sequence was replaced.
     pub(super) replaced: HashMap<u32, Replaced>,
 }
+
+/// Each stream as its readers see it, by number; looked up for each stream of a group.
+pub(super) type StreamStates = hashbrown::HashMap<u32, StreamState, RandomState>;
 
 pub(super) type Replaced = Arc<RwLock<Floors>>;
 

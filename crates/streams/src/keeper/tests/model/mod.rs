@@ -1,5 +1,7 @@
 //! Random operations, failures, crashes and reopenings against a simple model.
 
+mod ops;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -7,6 +9,7 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 
+use self::ops::{Op, Publication, op};
 use super::super::admin::AdminRequest;
 use super::*;
 use crate::store::faulty::Fault;
@@ -17,72 +20,6 @@ const SHARDS: u32 = 2;
 const NAMES: [&str; 3] = ["all", "last", "mem"];
 const MAX_MESSAGES: u64 = 30;
 const MEMORY: u32 = 2;
-
-#[derive(Debug, Clone)]
-enum Op {
-    /// Submissions, each of a shard.
-    Group(Vec<(u32, Vec<Publication>)>),
-    Maintain,
-    Compact,
-    Purge {
-        stream: u32,
-        keep: u64,
-    },
-    Remove {
-        stream: u32,
-    },
-    Renew {
-        stream: u32,
-    },
-    Fail {
-        after: u64,
-        full: bool,
-    },
-    Reopen,
-    Restart,
-    Crash {
-        seed: u64,
-    },
-}
-
-#[derive(Debug, Clone)]
-struct Publication {
-    stream: u32,
-    topic: u8,
-    id: Option<u8>,
-    /// Whether it expects what is so, or something else.
-    expects: Option<bool>,
-    bytes: usize,
-}
-
-fn publication() -> impl Strategy<Value = Publication> {
-    let id = prop_oneof![2 => Just(None), 1 => (0..12_u8).prop_map(Some)];
-    let expects = prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)];
-    let bytes = prop_oneof![8 => 0..60_usize, 1 => 300..900_usize];
-    (0..3_u32, 0..3_u8, id, expects, bytes).prop_map(|(stream, topic, id, expects, bytes)| Publication {
-        stream,
-        topic,
-        id,
-        expects,
-        bytes,
-    })
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let submissions = (0..SHARDS, prop::collection::vec(publication(), 1..6));
-    prop_oneof![
-        30 => prop::collection::vec(submissions, 1..4).prop_map(Op::Group),
-        4 => Just(Op::Maintain),
-        3 => Just(Op::Compact),
-        2 => (0..3_u32, 0..20_u64).prop_map(|(stream, keep)| Op::Purge { stream, keep }),
-        1 => (0..3_u32).prop_map(|stream| Op::Remove { stream }),
-        1 => (0..3_u32).prop_map(|stream| Op::Renew { stream }),
-        3 => (0..14_u64, any::<bool>()).prop_map(|(after, full)| Op::Fail { after, full }),
-        3 => Just(Op::Reopen),
-        2 => Just(Op::Restart),
-        3 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
-    ]
-}
 
 /// What is known of a message; its payload is nobody else's.
 #[derive(Debug, Clone, PartialEq, Eq)]
