@@ -1,5 +1,6 @@
 //! What the keeper's threads tell the shards.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Submissions, read::ReadReply};
@@ -64,13 +65,20 @@ pub struct StreamBatch {
     pub stream: u32,
     /// Epoch, bounds and sequences.
     pub batch: Batch,
-    pub(super) source: Arc<Vec<Submissions>>,
-    /// Of each message, in the order of their sequences, which have no hole.
+    pub(super) source: Arc<Source>,
+    /// Which of the source's places are its messages', in the order of their sequences, which have no hole.
+    pub(super) places: Range<usize>,
+}
+
+/// What all batches of a group share.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) submissions: Vec<Submissions>,
     pub(super) places: Vec<MessagePlace>,
 }
 
 /// Where a message's bytes are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct MessagePlace {
     pub(super) submissions: u32,
     pub(super) entry: u32,
@@ -98,8 +106,10 @@ impl StreamBatch {
     /// As [`messages`](Self::messages), but from the n-th one on, counted from 0; those before it cost nothing.
     pub fn messages_from(&self, n: usize) -> impl Iterator<Item = KeptMessage<'_>> {
         let first = self.batch.first.saturating_add(n as u64);
-        (first..).zip(self.places.get(n..).unwrap_or_default()).filter_map(|(sequence, place)| {
-            let submissions = self.source.get(place.submissions as usize)?;
+        let Range { start, end } = self.places;
+        let places = self.source.places.get(start.saturating_add(n)..end).unwrap_or_default();
+        (first..).zip(places).filter_map(|(sequence, place)| {
+            let submissions = self.source.submissions.get(place.submissions as usize)?;
             let submitted = submissions.get(place.entry as usize)?;
             Some(KeptMessage {
                 topic: submitted.head.topic,

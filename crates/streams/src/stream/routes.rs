@@ -35,6 +35,10 @@ struct Node {
     here: Vec<usize>,
     /// The patterns that end with `>` behind this node.
     rest: Vec<usize>,
+    /// The one stream of the patterns that end here; what publishing looks at, without going on to the patterns.
+    stream_here: Option<usize>,
+    /// The one stream of the patterns in `rest`.
+    stream_rest: Option<usize>,
 }
 
 impl Routes {
@@ -66,8 +70,7 @@ impl Routes {
         if let Some(stream) = self.exact.get(topic.as_str()) {
             return Some(*stream);
         }
-        let pattern = self.find(ROOT, topic.tokens(), topic.is_reserved())?;
-        self.patterns.get(pattern).map(|(_, stream)| *stream)
+        self.find(ROOT, topic.tokens(), topic.is_reserved())
     }
 
     /// The stream of which one pattern contains everything that `pattern` matches. A subscription that starts anywhere
@@ -120,6 +123,7 @@ impl Routes {
             if token == ">" {
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.rest.push(index);
+                    node.stream_rest = Some(stream);
                 }
                 return;
             }
@@ -127,6 +131,7 @@ impl Routes {
         }
         if let Some(node) = self.nodes.get_mut(node) {
             node.here.push(index);
+            node.stream_here = Some(stream);
         }
     }
 
@@ -143,7 +148,8 @@ impl Routes {
         child
     }
 
-    /// A pattern that matches the topic whose remaining tokens are given. Only one stream has one, so any does.
+    /// The stream of a pattern that matches the topic whose remaining tokens are given. Only one stream has one, so any
+    /// does.
     fn find<'t>(
         &self,
         node: usize,
@@ -151,12 +157,12 @@ impl Routes {
         is_reserved: bool,
     ) -> Option<usize> {
         let node = self.nodes.get(node)?;
-        let Some(token) = tokens.next() else { return node.here.first().copied() };
+        let Some(token) = tokens.next() else { return node.stream_here };
         let literal = node.literals.get(token).and_then(|child| self.find(*child, tokens.clone(), false));
         if literal.is_some() || is_reserved {
             return literal;
         }
-        node.rest.first().copied().or_else(|| node.any.and_then(|child| self.find(child, tokens, false)))
+        node.stream_rest.or_else(|| node.any.and_then(|child| self.find(child, tokens, false)))
     }
 
     /// The patterns that may share a topic with this one: all that do, and few others.

@@ -22,6 +22,8 @@ const MEMORY_MESSAGE_BYTES: u64 = 100;
 #[derive(Default)]
 pub(super) struct Decided {
     pub(super) batches: Vec<BegunBatch>,
+    /// What is to be committed, in the order in which it came: the place of its batch in `batches`, and its own.
+    pub(super) appended: Vec<(u32, MessagePlace)>,
     /// Each with its shard; one for each of the submissions, in order.
     pub(super) answers: Vec<(u32, Answers)>,
     /// Duplicates and refusals that tell of publications in this group: which of the submissions, which of its entries.
@@ -34,7 +36,7 @@ pub(super) struct Decided {
 pub(super) struct BegunBatch {
     pub(super) stream: u32,
     pub(super) first: u64,
-    pub(super) places: Vec<MessagePlace>,
+    pub(super) messages: u64,
 }
 
 /// Finds a stream's batch in the group, without a look-up by hash.
@@ -63,14 +65,17 @@ impl Batching {
         Self { place_of: vec![usize::MAX; streams] }
     }
 
-    fn add(&mut self, batches: &mut Vec<BegunBatch>, (stream, sequence): (u32, u64), place: MessagePlace) {
+    fn add(&mut self, decided: &mut Decided, (stream, sequence): (u32, u64), place: MessagePlace) {
+        let Decided { batches, appended, .. } = decided;
         let Some(known) = self.place_of.get_mut(stream as usize) else { return };
         if let Some(batch) = batches.get_mut(*known) {
-            batch.places.push(place);
+            batch.messages += 1;
         } else {
             *known = batches.len();
-            batches.push(BegunBatch { stream, first: sequence, places: vec![place] });
+            batches.push(BegunBatch { stream, first: sequence, messages: 1 });
         }
+        // A group has fewer batches than bytes, and less than 2^32 of those.
+        appended.push((u32::try_from(*known).unwrap_or(u32::MAX), place));
     }
 
     fn clear(&mut self, batches: &[BegunBatch]) {
@@ -106,7 +111,7 @@ impl Committer {
             for entry in 0..submissions.len() {
                 let answered = decide_one(&mut held, store.as_mut(), now_us, submissions, entry, &mut decided.failed);
                 if let (Some(appended), Ok(of), Ok(entry)) = (answered.appended, at.try_into(), entry.try_into()) {
-                    batching.add(&mut decided.batches, appended, MessagePlace { submissions: of, entry });
+                    batching.add(&mut decided, appended, MessagePlace { submissions: of, entry });
                 }
                 if answered.looked_at_the_group {
                     decided.looked_at_the_group.push((at, entry));

@@ -21,11 +21,11 @@ pub(super) mod thread;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::decide::{Batching, Decided};
+use self::decide::{Batching, BegunBatch, Decided};
 pub(super) use self::store::DiskStore;
 #[cfg(test)]
 pub(super) use self::store::record_bytes;
-use super::event::{Answers, Committed, Event, Group, Outcome, Shards, StreamBatch};
+use super::event::{Answers, Committed, Event, Group, MessagePlace, Outcome, Shards, Source, StreamBatch};
 use super::shared::{Shared, State};
 use super::{Observer, StoreStatus, Submissions, shared::KeptStream};
 use crate::stream::{Batch, Durability, Refusal};
@@ -73,17 +73,20 @@ impl Committer {
 
     /// The group is on disk.
     fn tell_kept(&mut self, submissions: Vec<Submissions>, decided: Decided, took: Duration) {
-        let Decided { batches, answers, .. } = decided;
+        let Decided { batches, appended, answers, .. } = decided;
         let mut group = Group::default();
         if !batches.is_empty() {
             group.size_bytes = submissions.iter().map(Submissions::size_bytes).sum();
-            let source = Arc::new(submissions);
-            for begun in batches {
-                let Some(kept) = self.shared.stream(begun.stream) else { continue };
-                let batch = commit(kept, begun.first, begun.places.len() as u64);
-                self.shared.observer.committed(begun.stream, begun.places.len() as u64, took);
-                let source = Arc::clone(&source);
-                group.batches.push(StreamBatch { stream: begun.stream, batch, source, places: begun.places });
+            group.batches.reserve_exact(batches.len());
+            let source = Arc::new(Source { places: by_batch(&batches, &appended), submissions });
+            let mut end = 0;
+            for BegunBatch { stream, first, messages } in batches {
+                let begin = end;
+                end += usize::try_from(messages).unwrap_or_default();
+                let Some(kept) = self.shared.stream(stream) else { continue };
+                let batch = commit(kept, first, messages);
+                self.shared.observer.committed(stream, messages, took);
+                group.batches.push(StreamBatch { stream, batch, source: Arc::clone(&source), places: begin..end });
             }
         }
         self.tell(group, answers);
@@ -110,7 +113,7 @@ impl Committer {
     fn tell_changed(&self, streams: &[u32]) {
         let batch_of = |stream: &u32| {
             let batch = self.shared.stream(*stream)?.newest();
-            Some(StreamBatch { stream: *stream, batch, source: Arc::default(), places: Vec::new() })
+            Some(StreamBatch { stream: *stream, batch, source: Arc::default(), places: 0..0 })
         };
         let batches: Vec<_> = streams.iter().filter_map(batch_of).collect();
         if !batches.is_empty() {
@@ -151,6 +154,28 @@ impl Committer {
     }
 }
 
+/// The places of all messages, batch by batch: one allocation for however many streams.
+fn by_batch(batches: &[BegunBatch], appended: &[(u32, MessagePlace)]) -> Vec<MessagePlace> {
+    let mut next: Vec<_> = batches
+        .iter()
+        .scan(0, |end, batch| {
+            let begin = *end;
+            *end += usize::try_from(batch.messages).unwrap_or_default();
+            Some(begin)
+        })
+        .collect();
+    let mut places = vec![MessagePlace::default(); appended.len()];
+    for (batch, place) in appended {
+        if let Some(next) = next.get_mut(*batch as usize)
+            && let Some(slot) = places.get_mut(*next)
+        {
+            *slot = *place;
+            *next += 1;
+        }
+    }
+    places
+}
+
 /// Counts messages as kept.
 fn commit(kept: &KeptStream, first: u64, messages: u64) -> Batch {
     let last = first.saturating_add(messages).saturating_sub(1);
@@ -181,7 +206,7 @@ impl Decided {
 
     fn observe_unknown(&self, observer: &dyn Observer) {
         for batch in &self.batches {
-            batch.places.iter().for_each(|_| observer.refused(batch.stream, &Refusal::NotKnown));
+            (0..batch.messages).for_each(|_| observer.refused(batch.stream, &Refusal::NotKnown));
         }
     }
 }
