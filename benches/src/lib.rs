@@ -8,5 +8,6 @@
 //! kills one, takes its power and its disk away, and tells whether its streams lost anything ([`torture`]).
 
 pub mod connection;
+pub mod machine;
 pub mod process;
 pub mod torture;

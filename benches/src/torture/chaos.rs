@@ -40,10 +40,7 @@ pub fn chaos(options: &Options, lasts: Duration, clients: usize) -> Result<Summa
 }
 
 async fn go_on_for(run: &mut Run, lasts: Duration, clients: usize) -> io::Result<()> {
-    run.add_publishers();
-    run.start()?;
-    run.add_subscribers(clients);
-    run.set_habits(HABITS);
+    run.begin(clients, HABITS)?;
     let until = Instant::now() + lasts;
     while Instant::now() < until {
         run.rounds += 1;

@@ -17,6 +17,7 @@ use super::{
     plan::{Keeps, STREAMS, StreamPlan},
     run::{Load, Options, Run, Summary},
     site::Site,
+    subscriber::Habits,
     trouble::{Torture, broken},
     volume::{self, FileSystem, Volume},
 };
@@ -51,9 +52,7 @@ pub fn faults(options: &Options) -> Result<Summary, Torture> {
 }
 
 async fn all_faults(run: &mut Run) -> io::Result<()> {
-    run.add_publishers();
-    run.start()?;
-    run.add_subscribers(SUBSCRIBERS);
+    run.begin(SUBSCRIBERS, Habits::CALM)?;
     for (number, fault) in FAULTS.iter().enumerate() {
         run.rounds += 1;
         let load = run.load(PUBLICATIONS, true);
@@ -96,9 +95,7 @@ pub fn disk_full(options: &Options) -> Result<Summary, Torture> {
 }
 
 async fn fill_twice(run: &mut Run, ballast: &Path) -> io::Result<()> {
-    run.add_publishers();
-    run.start()?;
-    run.add_subscribers(SUBSCRIBERS);
+    run.begin(SUBSCRIBERS, Habits::CALM)?;
     run.rounds = 1;
     let load = run.load(PUBLICATIONS, true);
     store_fails(run).await?;

@@ -24,6 +24,7 @@ mod plan;
 mod power;
 mod publisher;
 mod queries;
+mod rounds;
 mod run;
 mod site;
 mod subscriber;

@@ -149,6 +149,15 @@ impl Run {
         }
     }
 
+    /// Begins with publishers that rest, a broker, and so many readers with these habits.
+    pub(super) fn begin(&mut self, subscribers: usize, habits: Habits) -> io::Result<()> {
+        self.add_publishers();
+        self.start()?;
+        self.add_subscribers(subscribers);
+        self.set_habits(habits);
+        Ok(())
+    }
+
     /// Starts the broker, and tells the clients where it is.
     pub(super) fn start(&mut self) -> io::Result<()> {
         self.room.books(Books::restarted);

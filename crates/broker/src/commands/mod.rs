@@ -1,5 +1,6 @@
 //! The commands. Each has a module with its arguments and what it does.
 
+pub mod bench;
 pub mod certs;
 pub mod check_access;
 mod connection;
@@ -11,7 +12,11 @@ pub mod subscribe;
 pub mod token;
 pub mod version;
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use carillon_wire::PatternBuf;
 use clap::{
@@ -61,6 +66,8 @@ enum Command {
     Sub(subscribe::Args),
     /// Look at what a running broker keeps, and change it
     Stream(stream::Args),
+    /// Put load on a broker, and measure what comes back
+    Bench(Box<bench::Args>),
     /// Make and look into certificates
     Certs(certs::Args),
     /// Make tokens for development, and look into tokens
@@ -93,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
         Command::Stream(args) => block_on(stream::run(args)),
+        Command::Bench(args) => block_on(bench::run(*args)),
     }
 }
 
@@ -105,8 +113,13 @@ fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Tells what went wrong, on standard error, for whoever typed the command.
 fn fail(code: u8, error: &dyn fmt::Display) -> ExitCode {
-    eprintln!("carillon: {error}");
+    complain(error);
     ExitCode::from(code)
+}
+
+/// Says something on standard error. That nobody reads it there is no reason to stop.
+fn complain(what: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "carillon: {what}");
 }
 
 /// An argument that is not shown, not even by `Debug`.

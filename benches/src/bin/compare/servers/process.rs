@@ -1,0 +1,101 @@
+//! A server that runs, and its end.
+
+use std::{
+    fs::{self, File},
+    io::{self, Error},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Until it listens.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Of its log, when it does not start.
+const SHOWN_LINES: usize = 20;
+
+/// A running server. It is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    /// Of the process that serves.
+    worker: u32,
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    /// Starts it, and waits until it listens at the port on loopback. What it says goes into a file.
+    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> io::Result<Self> {
+        let file = File::create(log)?;
+        let name = command.get_program().display().to_string();
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
+        let child = child.map_err(|error| Error::new(error.kind(), format!("{name} does not start: {error}")))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut running = Self { worker: child.id(), child, address };
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            let has_ended = !matches!(running.child.try_wait(), Ok(None));
+            if has_ended || begun.elapsed() > PATIENCE {
+                let log = fs::read_to_string(log).unwrap_or_default();
+                let lines: Vec<_> = log.lines().collect();
+                let last = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n");
+                return Err(Error::other(format!("{name} does not listen; it said last:\n{last}")));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(running)
+    }
+
+    /// Of one whose first process only watches over a second one, which serves.
+    pub(crate) fn watched_over(mut self) -> io::Result<Self> {
+        let watcher = self.child.id();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let children = fs::read_to_string(format!("/proc/{watcher}/task/{watcher}/children"))?;
+            if let Some(worker) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+                self.worker = worker;
+                return Ok(self);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Err(Error::other("the server has no process that serves"))
+    }
+
+    /// The process that serves.
+    pub(crate) fn pid(&self) -> u32 {
+        self.worker
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None)) && PathBuf::from(format!("/proc/{}", self.worker)).exists()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The watcher first: it would start another worker.
+        let worker = (self.worker != self.child.id()).then_some(self.worker);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(pid) = worker.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Ports that nobody listens at, each another. Somebody else may take one before the server does; then the server says so.
+pub(crate) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
+    let mut ports = [0; COUNT];
+    // All are held until the last is found: the system gives one that was let go out again.
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
