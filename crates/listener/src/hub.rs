@@ -283,12 +283,23 @@ impl Hub {
         self.router.is_overflowed(key)
     }
 
-    /// Connections that have something to write or are to be closed since the last call are appended.
-    pub(crate) fn take_ready(&mut self, ready: &mut Vec<ConnectionKey>) {
+    /// Connections that have something to write or are to be closed since the last call are appended; tells whether one
+    /// of them, or another, has so much that it should not wait for more.
+    pub(crate) fn take_ready(&mut self, ready: &mut Vec<ConnectionKey>) -> bool {
         self.router.take_ready(ready);
+        self.router.take_pressing()
+    }
+
+    /// Connections that may have something to read on in a stream are appended.
+    pub(crate) fn take_woken(&mut self, woken: &mut Vec<ConnectionKey>) {
         if let Some(streams) = &mut self.streams {
-            streams.take_woken(ready);
+            streams.take_woken(woken);
         }
+    }
+
+    /// Whether a connection reads what a stream has kept, so that what was written makes room for more of it.
+    pub(crate) fn reads_on(&self, key: ConnectionKey) -> bool {
+        self.streams.as_ref().is_some_and(|streams| streams.reads_on(key))
     }
 
     /// Shows the router's own counts in the metrics.

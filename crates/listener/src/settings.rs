@@ -75,6 +75,9 @@ pub struct Deadlines {
     pub drain: Duration,
     /// The range over which clients are told to come back after a stop, each at its own moment.
     pub return_spread: Duration,
+    /// The longest that deliveries wait for more to the same connections, so that one write takes them all; only while
+    /// writing them singly would keep the shard busy.
+    pub batch: Duration,
 }
 
 impl Default for Limits {
@@ -104,6 +107,7 @@ impl Default for Deadlines {
             heartbeat: Duration::from_secs(25),
             drain: Duration::from_secs(10),
             return_spread: Duration::from_secs(5),
+            batch: Duration::from_millis(2),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use carillon_listener::quota::{BrokerQuotas, Scopes};
 use carillon_metrics::{CloseReason, DropReason, QuotaName};
 use carillon_wire::{ClientMessage, Headers, Overflow, Topic, client_message::Publish};
@@ -20,6 +22,8 @@ fn readers_that_hold_too_much_together_lose_as_their_policies_say_and_others_not
     const PAYLOAD: usize = 64 << 10;
     let mut settings = settings();
     settings.limits.outbox_bytes = 2 << 20;
+    // However long it takes on a busy machine.
+    settings.deadlines.heartbeat = Duration::from_hours(1);
     let broker = Broker::start_behind(
         settings,
         1,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use carillon_listener::settings::Limits;
+use carillon_metrics::RefusalReason;
 use carillon_streams::stream::{Durability, Retention};
 use carillon_wire::{ErrorCode, Start, start::HistoryStart};
 use support::{
@@ -53,6 +54,7 @@ fn a_publication_is_answered_with_its_place() {
             let no_stream = ErrorCode::NoStream.number();
             assert!(matches!(client.next(), Said::Error { id, code, .. } if (id, code) == (Some(asked), no_stream)));
         }
+        assert_eq!(broker.count(|shard| shard.publications_refused.of(RefusalReason::NoStream).get()), 2);
         client.publish("elsewhere", b"what no stream keeps is answered as ever");
     }
 }

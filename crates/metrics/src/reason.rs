@@ -161,7 +161,7 @@ labels! {
         Stopped = "stopped",
         /// The stream has no sequence left.
         Exhausted = "exhausted",
-        /// The write failed: whether the message was kept is known after the next start only.
+        /// The write failed: whether the message was kept is known only when the store is opened again.
         NotKnown = "not_known",
     }
 

@@ -10,7 +10,7 @@ use crate::{
 /// the lags, which the shards write. These have cache lines of their own.
 #[derive(Debug)]
 pub struct StreamMetrics {
-    /// Messages that are kept. Write it with `set` only, as all gauges here.
+    /// Messages that are kept. Write it with `set` or `set_unsigned` only, as all gauges here.
     pub messages: Gauge,
     /// The bytes that count for `max_bytes`.
     pub bytes: Gauge,
@@ -80,8 +80,8 @@ impl StreamMetrics {
         }
     }
 
-    /// How many messages the furthest reader of this shard is behind the newest one. Write it with `set` only, and not for
-    /// each message: when a page was sent, or a reader has caught up or gone.
+    /// How many messages the furthest reader of this shard is behind the newest one. The shard writes it once a second, with
+    /// `set` or `set_unsigned` only.
     pub fn lag(&self, shard: usize) -> &Gauge {
         self.lags.get(shard).unwrap_or(&self.other_lag)
     }

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use carillon_wire::{GapReason, Id};
 
 use crate::{
-    encoded::{Encoded, Memory},
+    encoded::Encoded,
     limits::Limits,
     losses::Losses,
+    memory::Memory,
     outbox::{Full, Outbox, Taken},
     streams::{Aside, StreamSequence, TakenAside},
     subscribers::Subscriber,
@@ -20,6 +21,8 @@ use crate::{
 pub enum Outgoing {
     /// A message that matched at least one subscription.
     Message(Rc<Encoded>),
+    /// A message that a stream keeps and that matched at least one subscription: where it does not arrive, it is read again.
+    InStream(Rc<Encoded>),
     /// Messages of one subscription are missing here.
     Gap {
         /// Whose.
@@ -31,8 +34,6 @@ pub enum Outgoing {
     },
     /// The reply to an unsubscribe, which ends the subscription.
     Reply(Rc<Encoded>),
-    /// The same, of a stream: where it does not arrive, it is read again.
-    InStream(Rc<Encoded>),
     /// Something of a stream for one subscription alone.
     Aside(TakenAside),
 }

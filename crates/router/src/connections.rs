@@ -4,7 +4,7 @@ use std::{ops::Deref, rc::Rc};
 
 use crate::{
     arena::Arena, connection::Connection, encoded::Encoded, limits::Limits, losses::Losses, router::Published,
-    streams::StreamSequence, subscribers::Subscriber,
+    streams::StreamSequence, subscribers::Subscriber, waiting::Waiting,
 };
 
 /// Names a connection of one router. A key whose connection has ended names none, even when its index is used again.
@@ -46,15 +46,23 @@ pub struct Counts {
     pub outbox_bytes: u64,
     /// Messages that wait in all outboxes, a message once for each connection.
     pub outbox_messages: u64,
-    /// Memory that all messages take which wait or are on their way out, each once, and their places in the outboxes;
-    /// and that of the asides that wait, as if nobody shared their bodies.
+    /// Memory that all messages take which wait or are on their way out, each once, and their places in the outboxes; and
+    /// that of the asides: of large bodies, what several have once, in blocks of 4 KiB.
     pub memory_bytes: u64,
 }
+
+/// With so much in an outbox, one write takes no more of it than another would: a TLS record is full.
+const WORTH_A_WRITE_BYTES: usize = 16 << 10;
+/// Such a part of what an outbox may hold is the most that it is filled to before it presses.
+const PRESSING_PART: usize = 4;
 
 /// What the shard has to learn of after a change.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) ready: Vec<ConnectionKey>,
+    /// An outbox has come to where it is to be emptied soon.
+    pub(crate) is_pressing: bool,
+    press_at: Waiting,
     pub(crate) counts: Counts,
     pub(crate) losses: Losses,
 }
@@ -74,6 +82,9 @@ impl Effects {
         let counts = &mut self.counts;
         counts.outbox_bytes = counts.outbox_bytes + after.bytes as u64 - before.bytes as u64;
         counts.outbox_messages = counts.outbox_messages + after.messages as u64 - before.messages as u64;
+        // Only who crosses the line: a reader that is slow, and stays beyond it, presses nobody.
+        let is_beyond = |it: Waiting| it.bytes >= self.press_at.bytes || it.messages >= self.press_at.messages;
+        self.is_pressing |= is_beyond(after) && !is_beyond(before);
         if before.is_empty() && !after.is_empty() {
             self.ready.push(key);
         }
@@ -94,7 +105,13 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(limits: Limits) -> Self {
-        let (by_index, overflowed, effects) = (Arena::new(), Vec::new(), Effects::default());
+        let (by_index, overflowed) = (Arena::new(), Vec::new());
+        let press_at = Waiting {
+            bytes: WORTH_A_WRITE_BYTES.min(limits.outbox_bytes / PRESSING_PART),
+            messages: limits.outbox_messages / PRESSING_PART,
+            ..Waiting::default()
+        };
+        let effects = Effects { press_at, ..Effects::default() };
         Self { limits, by_index, last_generation: 0, overflowed, effects }
     }
 

@@ -1,9 +1,8 @@
 //! A message as it goes over the wire.
 
-use std::{cell::Cell, fmt, rc::Rc};
+use std::fmt;
 
-/// What a message takes beside its bytes: this struct, its counts, and what an allocator adds.
-pub(crate) const OVERHEAD_BYTES: usize = 96;
+use crate::memory::{Counted, Memory};
 
 /// A message, encoded once and shared by all connections of the shard that get it.
 pub struct Encoded {
@@ -11,38 +10,6 @@ pub struct Encoded {
     accepted_nanos: Option<u64>,
     bytes: Box<[u8]>,
     _counted: Counted,
-}
-
-/// The memory of all messages of a router that are still needed, each counted once however many connections share it,
-/// and of all asides that wait.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Memory(Rc<Cell<u64>>);
-
-impl Memory {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.0.get()
-    }
-
-    /// Counts something of so many bytes, and its overhead, until what is returned is dropped.
-    pub(crate) fn count(&self, bytes: usize) -> Counted {
-        let bytes = (bytes + OVERHEAD_BYTES) as u64;
-        self.0.set(self.0.get() + bytes);
-        Counted { bytes, memory: self.clone() }
-    }
-}
-
-/// A part of the memory.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    bytes: u64,
-    memory: Memory,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let Memory(bytes) = &self.memory;
-        bytes.set(bytes.get() - self.bytes);
-    }
 }
 
 impl Encoded {

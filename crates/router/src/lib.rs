@@ -60,6 +60,7 @@ mod gaps;
 mod hash_index;
 mod limits;
 mod losses;
+mod memory;
 mod outbox;
 mod router;
 mod stream_lane;

@@ -33,8 +33,9 @@ use crate::{
 /// The most bytes of a gap on the wire: array head, op, subscription, reason, count.
 pub const MAX_GAP_BYTES: usize = 1 + 1 + 9 + 2 + 9;
 
-/// An empty queue keeps the memory of so many entries, and no more.
-const KEPT_CAPACITY: usize = 16;
+/// An empty queue keeps the memory of so many entries, and no more: so many deliveries gather while a busy shard lets a
+/// pass over the outboxes wait.
+const KEPT_CAPACITY: usize = 64;
 
 /// What waits for one connection.
 #[derive(Debug, Default)]
@@ -113,7 +114,7 @@ impl Outbox {
     }
 
     /// Takes a message for one subscription, once for each that it matches, before the next message. What is dropped
-    /// for it is added to `dropped`.
+    /// for it is added to `losses`.
     pub(crate) fn offer(
         &mut self,
         message: &Rc<Encoded>,

@@ -9,10 +9,11 @@ use carillon_wire::{Id, Overflow, Pattern, PatternBuf, Topic};
 use crate::{
     connection::{Connection, Outgoing},
     connections::{ConnectionKey, Connections, Counts},
-    encoded::{Encoded, Memory},
+    encoded::Encoded,
     error::{SubscribeError, UnsubscribeError},
     limits::{Limits, MAX_EQUAL_SUBSCRIPTIONS},
     losses::Dropped,
+    memory::Memory,
     subscribers::{MAX_SLOTS, Policy, Subscriber},
     table::{Place, Table},
     waiting::{ENTRY_BYTES, Waiting},
@@ -250,6 +251,12 @@ impl Router {
     /// A connection can occur more than once, or have been emptied or disconnected meanwhile.
     pub fn take_ready(&mut self, ready: &mut Vec<ConnectionKey>) {
         ready.append(&mut self.connections.effects.ready);
+    }
+
+    /// Whether an outbox has come, since the last call, to where waiting longer brings nothing: one write takes 16 KiB, or
+    /// it is filled to a quarter of what it may hold. One that stays beyond that is told of once.
+    pub fn take_pressing(&mut self) -> bool {
+        std::mem::take(&mut self.connections.effects.is_pressing)
     }
 
     /// What is there now.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
-    encoded::{Encoded, Memory},
+    encoded::Encoded,
     losses::Losses,
+    memory::Memory,
     outbox::release_if_empty,
     streams::{Aside, StreamSequence, TakenAside},
     subscriptions::Subscriptions,
@@ -165,7 +166,7 @@ impl StreamLane {
         waiting.bytes += bytes;
         waiting.asides += 1;
         waiting.aside_bytes += bytes;
-        let counted = memory.count(aside.size_bytes());
+        let counted = memory.count_aside(&aside.head, &aside.body);
         self.asides.push_back(QueuedAside { seq, aside: TakenAside { aside, _counted: counted } });
     }
 

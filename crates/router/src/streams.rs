@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use carillon_wire::Id;
 
-use crate::{connections::ConnectionKey, encoded::Counted};
+use crate::{connections::ConnectionKey, memory::CountedAside};
 
 /// A message's place: which stream, and where in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,5 +52,5 @@ impl Aside {
 pub struct TakenAside {
     /// It.
     pub aside: Aside,
-    pub(crate) _counted: Counted,
+    pub(crate) _counted: CountedAside,
 }

@@ -1,6 +1,6 @@
 //! How much waits for a connection, and what it counts for.
 
-use crate::{encoded::OVERHEAD_BYTES, gaps::Gap};
+use crate::{gaps::Gap, memory::OVERHEAD_BYTES};
 
 /// What a match counts for beside the message, and the gap that it may become.
 pub(crate) const MATCH_BYTES: usize = 16;

@@ -1,5 +1,5 @@
-//! Writes messages. What is said often (publications and deliveries) is written field by field; what is said seldom
-//! goes through serde, as tuples.
+//! Writes messages. What is said often, or has fields that can be left out at its end, is written field by field, as an
+//! `Array`; what always has the same few fields goes through serde, as a tuple.
 
 use rmp::encode;
 use serde::Serialize;

@@ -21,14 +21,13 @@ pub mod id;
 pub mod pattern;
 mod scan;
 pub mod start;
-pub mod stream_message;
+mod stream_message;
 pub mod topic;
 
 pub use broker_message::BrokerMessage;
 pub use client_message::ClientMessage;
 pub use code::{CloseCode, EpochReason, ErrorCode, GapReason, NoticeKind, Overflow, Resumed};
 pub use decode::{DecodeError, Malformed, Refused};
-pub use delivery::{PatchError, patch_delivery};
 pub use headers::Headers;
 pub use id::Id;
 pub use pattern::{Pattern, PatternBuf};

@@ -21,6 +21,8 @@ pub(super) const QUEUE_OVERHEAD_BYTES: usize = 1024;
 const REPLY_OVERSHOOT_BYTES: usize = 4 << 10;
 /// A day; anything longer is a slip of the pen.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(24);
+/// More would be felt by whoever looks at what is delivered.
+const LONGEST_BATCH: Duration = Duration::from_secs(1);
 /// Proxies are in networks of somebody's own, of which 10.0.0.0/8 is the largest.
 const SHORTEST_IPV4_PREFIX: u8 = 8;
 /// The same for IPv6, where it is `fc00::/7`.
@@ -292,6 +294,13 @@ fn check_deadlines(checker: &mut Checker<'_>, deadlines: &Deadlines) {
     }
     checker.require("deadlines.return_spread_seconds", deadlines.return_spread <= LONGEST_DEADLINE, || {
         format!("found {}, allowed: 0 to 86400", deadlines.return_spread.as_secs_f64())
+    });
+    checker.require("deadlines.batch_seconds", deadlines.batch <= LONGEST_BATCH, || {
+        format!(
+            "found {}, allowed: 0, with which no delivery waits for another, to 1; every delivery of a busy shard may be so \
+             much later",
+            deadlines.batch.as_secs_f64()
+        )
     });
 }
 

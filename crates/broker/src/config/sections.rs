@@ -334,6 +334,8 @@ struct DeadlinesKeys {
     drain: Duration,
     #[serde(rename = "return_spread_seconds", with = "seconds")]
     return_spread: Duration,
+    #[serde(rename = "batch_seconds", with = "seconds")]
+    batch: Duration,
 }
 
 /// Durations as numbers of seconds, fractions included.

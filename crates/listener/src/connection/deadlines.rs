@@ -113,7 +113,7 @@ impl Connection {
                 let is_read = replies.is_empty() && !is_blocked;
                 BrokerMessage::Heartbeat(number).encode(replies);
                 self.shard.metrics.heartbeats_sent.inc();
-                // A client that does not even read its replies is told where it can resume when it does.
+                // A client that does not even read its replies is told where it can resume with a later heartbeat.
                 if is_read {
                     self.shard.hub.borrow_mut().tell_positions(self.key, replies);
                 }

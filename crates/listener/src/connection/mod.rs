@@ -24,8 +24,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use self::task::Connection;
-pub(crate) use self::writer::Staging;
+use self::task::Task;
+pub(crate) use self::{task::Connection, writer::Staging};
 use crate::{
     arrival::Arrival,
     http,
@@ -76,7 +76,7 @@ pub(crate) async fn open(tcp: TcpStream, at_the_door: AtTheDoor, shard: Rc<Shard
             };
             drop(handshake);
             let arrival = Arrival { peer, address, counted, authorization, certificate };
-            tokio::task::spawn_local(Connection::new(stream, &early, arrival, shard, seat));
+            tokio::task::spawn_local(Task::new(Connection::new(stream, &early, arrival, shard, seat)));
         }
         Err(failure) => {
             shard.metrics.handshake_failures.of(failure).inc();

@@ -1,8 +1,9 @@
 //! The task of one WebSocket connection. It polls both directions, waits on nothing else, and holds no lock.
 
 use std::{
+    cell::RefCell,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -41,7 +42,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A connection that is a WebSocket.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Box<Stream>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
@@ -336,6 +337,34 @@ impl Connection {
         }
     }
 
+    /// Writes what waits for the connection out of its turn, as most of them get nothing but deliveries for long: a turn
+    /// looks at the socket's input, at deadlines and at what else there is, which costs as much as the write. Whether
+    /// that was all; else the connection is to have its turn.
+    pub(crate) fn write_out(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_open = |this: &Self| matches!(this.state, State::Open);
+        if !is_open(self) || self.writer.blocked_since().is_some() {
+            return false;
+        }
+        self.poll_output(cx).is_ready() && is_open(self) && !self.shard.hub.borrow().reads_on(self.key)
+    }
+
+    /// The task has ended.
+    fn leave(&mut self) {
+        self.set_busy(false);
+        let (reason, dropped) = match self.state {
+            State::Closing(Closing { reason, dropped, .. }) | State::Ended { reason, dropped } => (reason, dropped),
+            // The shard stops with the connection still open.
+            State::Open => (CloseReason::Draining, DropReason::Draining),
+        };
+        let shard = &self.shard;
+        shard.metrics.connections_closed.of(reason).inc();
+        shard.metrics.messages_dropped.of(dropped).add(self.writer.unsent_deliveries());
+        shard.unregister(self.key);
+        shard.hub.borrow_mut().disconnect(self.key, dropped);
+        shard.end_turn();
+        tracing::debug!(connection = self.session.name(), reason = reason.name(), "closed");
+    }
+
     /// Counts it among the shard's busy connections, or not.
     fn set_busy(&mut self, is_busy: bool) {
         let busy = &self.shard.busy;
@@ -344,24 +373,27 @@ impl Connection {
     }
 }
 
-/// Has this task polled again once those had their turn for whom something has come from the network meanwhile. A task
-/// that only woke itself would be polled before the runtime looks there: it does that every so many polls.
-fn go_on_behind_others(cx: &mut Context<'_>) {
-    let deferred = pin!(tokio::task::yield_now()).poll(cx);
-    debug_assert!(deferred.is_pending(), "yielding is never done at once");
+/// The task of a connection, which shares it with the shard: see [`Connection::write_out`].
+pub(super) struct Task(Rc<RefCell<Connection>>);
+
+impl Task {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self(Rc::new(RefCell::new(connection)))
+    }
 }
 
-impl Future for Connection {
+impl Future for Task {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        this.shard.register(this.key, cx.waker());
+        let this = &mut *self.0.borrow_mut();
+        this.shard.register(this.key, cx.waker(), &self.0);
         let busy = this.shard.busy.get();
         this.shard.hub.borrow_mut().begin_turn(busy);
         this.begin_turn();
         let share = INPUT_BYTES_FOR_EACH_ROUND / busy.max(1);
         let mut left = share.clamp(LEAST_INPUT_BYTES_FOR_A_TURN, INPUT_BYTES_FOR_EACH_TURN);
+        let mut has_more;
         loop {
             let stop = this.poll_input(cx, &mut left);
             this.set_busy(stop == Stop::TurnIsOver);
@@ -370,21 +402,18 @@ impl Future for Connection {
             }
             this.poll_deadlines(cx, stop);
             let is_written = this.poll_output(cx).is_ready();
-            match stop {
-                Stop::TurnIsOver => go_on_behind_others(cx),
-                // There is room again, and something of the turn is left.
-                Stop::RepliesFull if is_written && !is_full(&this.writer.replies, &this.shard.settings.limits) => {
-                    continue;
-                }
-                _ => {}
+            // There is room again, and something of the turn is left.
+            if stop != Stop::RepliesFull || !is_written || is_full(&this.writer.replies, &this.shard.settings.limits) {
+                has_more = stop == Stop::TurnIsOver;
+                break;
             }
-            break;
         }
-        if matches!(this.state, State::Open) && this.shard.hub.borrow_mut().read_on(this.key) {
-            go_on_behind_others(cx);
-        }
+        has_more |= matches!(this.state, State::Open) && this.shard.hub.borrow_mut().read_on(this.key);
         this.shard.note_buffered(this.key, this.buffered_bytes());
         this.shard.end_turn();
+        if has_more {
+            this.shard.go_on_behind_others(cx);
+        }
         if let State::Closing(Closing { is_flushed: true, reason, dropped, .. }) = this.state
             && this.poll_goodbye(cx).is_ready()
         {
@@ -401,20 +430,8 @@ impl Future for Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Task {
     fn drop(&mut self) {
-        self.set_busy(false);
-        let (reason, dropped) = match self.state {
-            State::Closing(Closing { reason, dropped, .. }) | State::Ended { reason, dropped } => (reason, dropped),
-            // The shard stops with the connection still open.
-            State::Open => (CloseReason::Draining, DropReason::Draining),
-        };
-        let shard = &self.shard;
-        shard.metrics.connections_closed.of(reason).inc();
-        shard.metrics.messages_dropped.of(dropped).add(self.writer.unsent_deliveries());
-        shard.unregister(self.key);
-        shard.hub.borrow_mut().disconnect(self.key, dropped);
-        shard.end_turn();
-        tracing::debug!(connection = self.session.name(), reason = reason.name(), "closed");
+        self.0.borrow_mut().leave();
     }
 }

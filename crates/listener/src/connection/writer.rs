@@ -77,6 +77,13 @@ struct Deliveries {
 }
 
 impl Deliveries {
+    /// Forgets them, and keeps the memory for the next ones.
+    fn clear(&mut self) {
+        let mut accepted_nanos = std::mem::take(&mut self.accepted_nanos);
+        accepted_nanos.clear();
+        *self = Self { accepted_nanos, ..Self::default() };
+    }
+
     fn count(&self) -> u64 {
         self.accepted_nanos.len() as u64 + self.history
     }
@@ -338,10 +345,7 @@ impl Staging {
     fn clear(&mut self) {
         self.bytes.clear();
         self.body = None;
-        self.deliveries.accepted_nanos.clear();
-        self.deliveries.in_streams = 0;
-        self.deliveries.history = 0;
-        self.deliveries.bytes = 0;
+        self.deliveries.clear();
     }
 
     /// Notes a delivery for the counts; replies are none.

@@ -17,6 +17,7 @@ pub(super) fn count_refused(metrics: &ShardMetrics, is_publication: bool, code: 
         ErrorCode::PayloadTooLarge => RefusalReason::PayloadTooLarge,
         ErrorCode::Forbidden => RefusalReason::Forbidden,
         ErrorCode::Overloaded => RefusalReason::Overloaded,
+        ErrorCode::NoStream => RefusalReason::NoStream,
         ErrorCode::RateExceeded | ErrorCode::QuotaExceeded => RefusalReason::QuotaExceeded,
         _ => RefusalReason::BadRequest,
     };

@@ -1,5 +1,6 @@
 //! A shard: one thread with its own connections, subscription table and outboxes, which it shares with nobody.
 
+mod flush;
 pub(crate) mod memory;
 pub(crate) mod queue;
 mod thread;
@@ -8,11 +9,12 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -27,7 +29,7 @@ pub(crate) use thread::{Common, Kept, Placement, ShardHandle, Start};
 use self::queue::{Item, Sender};
 use crate::{
     clock::Clock,
-    connection::Staging,
+    connection::{Connection, Staging},
     gate::Gate,
     hub::{Hub, Outgoing},
     quota::Ledger,
@@ -54,7 +56,10 @@ pub(crate) struct Shard {
     pub(crate) staging: RefCell<Staging>,
     /// The connections' tasks, by their key's index.
     tasks: RefCell<Vec<Option<Task>>>,
-    ready: RefCell<Vec<ConnectionKey>>,
+    /// Connections that something waits for, and those who write it.
+    outgoing: flush::Outgoing,
+    /// Connections that may have something to read on.
+    woken: RefCell<Vec<ConnectionKey>>,
     /// The queues of the other shards.
     peers: Vec<Sender>,
     /// Of the streams, where there are any.
@@ -76,12 +81,14 @@ pub(crate) struct Shard {
 /// The task of a connection.
 struct Task {
     key: ConnectionKey,
-    /// Wakes it when its outbox fills.
+    connection: Rc<RefCell<Connection>>,
     waker: Waker,
     /// What the metrics say that it holds beside its outbox.
     buffered_bytes: usize,
     /// What it has been told since it was polled last.
     mail: Mail,
+    /// The last pass over the outboxes in which it was written to.
+    last_pass: Cell<u32>,
 }
 
 /// What the keeper of the streams has answered a connection.
@@ -119,8 +126,8 @@ impl Shard {
         tokio::task::yield_now().await;
     }
 
-    /// The connection's task, to be woken when its outbox fills.
-    pub(crate) fn register(&self, key: ConnectionKey, waker: &Waker) {
+    /// The connection and its task, for what comes to it.
+    pub(crate) fn register(&self, key: ConnectionKey, waker: &Waker, connection: &Rc<RefCell<Connection>>) {
         let mut tasks = self.tasks.borrow_mut();
         let index = key.index();
         if tasks.len() <= index {
@@ -130,7 +137,15 @@ impl Shard {
             if let Some(task) = slot {
                 task.waker.clone_from(waker);
             } else {
-                *slot = Some(Task { key, waker: waker.clone(), buffered_bytes: 0, mail: Mail::default() });
+                let (connection, waker) = (Rc::clone(connection), waker.clone());
+                *slot = Some(Task {
+                    key,
+                    connection,
+                    waker,
+                    buffered_bytes: 0,
+                    mail: Mail::default(),
+                    last_pass: Cell::new(0),
+                });
             }
         }
     }
@@ -154,23 +169,29 @@ impl Shard {
         }
     }
 
-    /// Wakes the connections that what was just done has given something to write.
+    /// Has what came of the turn written, read and told.
     pub(crate) fn end_turn(&self) {
         let mut hub = self.hub.borrow_mut();
-        let mut ready = self.ready.borrow_mut();
-        hub.take_ready(&mut ready);
+        self.outgoing.add(|ready| hub.take_ready(ready));
         hub.show_counts();
         if let Some(keeper) = &self.keeper {
             for read in hub.take_reads() {
                 keeper.read(read);
             }
         }
+        let mut woken = self.woken.borrow_mut();
+        hub.take_woken(&mut woken);
         let tasks = self.tasks.borrow();
-        for key in ready.drain(..) {
+        for key in woken.drain(..) {
             if let Some(Some(task)) = tasks.get(key.index()) {
                 task.waker.wake_by_ref();
             }
         }
+    }
+
+    /// Has a connection's task polled again when what its turn has given others to write is written.
+    pub(crate) fn go_on_behind_others(&self, cx: &mut Context<'_>) {
+        self.outgoing.wake_behind(cx);
     }
 
     /// Puts what a connection has published where it has to go: into the queue of each other shard, and to the keeper of

@@ -99,10 +99,11 @@ fn part_bytes(part: &Part) -> usize {
     }
 }
 
-/// Something in a queue; it gives its room back when it is dropped.
+/// Something out of a queue.
 pub(crate) struct Queued {
     pub(crate) item: Item,
-    _room: OwnedSemaphorePermit,
+    /// What it takes there until this is dropped.
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// The sending end, one for all other shards.
@@ -156,7 +157,7 @@ impl Sender {
 
     fn push(&self, item: Item, room: OwnedSemaphorePermit) {
         // A shard that is gone takes no connections' messages either: the broker is stopping.
-        let _ = self.queue.send(Queued { item, _room: room });
+        let _ = self.queue.send(Queued { item, room });
     }
 }
 

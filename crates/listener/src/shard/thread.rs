@@ -22,9 +22,9 @@ use tokio::{
 };
 
 use super::{
-    Seat, Shard,
+    Seat, Shard, flush,
     memory::{self, Allowance},
-    queue::{self, Batch, Item},
+    queue::{self, Batch, Item, Queued},
 };
 use crate::{
     clock::Clock,
@@ -148,7 +148,8 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
         read_scratch: RefCell::default(),
         staging: RefCell::default(),
         tasks: RefCell::default(),
-        ready: RefCell::default(),
+        outgoing: flush::Outgoing::default(),
+        woken: RefCell::default(),
         peers: start.peers,
         keeper: start.kept.map(|kept| kept.keeper),
         is_draining: Cell::new(false),
@@ -162,6 +163,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
     tokio::task::spawn_local(memory::keep_to(Rc::clone(&shard), allowance));
+    tokio::task::spawn_local(flush::run(Rc::clone(&shard)));
     if shard.keeper.is_some() {
         tokio::task::spawn_local(tick(Rc::clone(&shard)));
     }
@@ -218,15 +220,15 @@ async fn follow_rules(shard: Rc<Shard>) {
 }
 
 async fn receive(shard: Rc<Shard>, mut inbox: queue::Receiver) {
-    while let Some(queued) = inbox.receive().await {
-        match &queued.item {
-            Item::Publications(batch) => deliver(&shard, batch).await,
-            Item::Stream(event) => match &**event {
-                Event::Committed(committed) => deliver_committed(&shard, committed).await,
+    while let Some(Queued { item, room }) = inbox.receive().await {
+        match item {
+            Item::Publications(batch) => deliver(&shard, &batch).await,
+            Item::Stream(event) => match *event {
+                Event::Committed(committed) => deliver_committed(&shard, &committed).await,
                 Event::Read(reply) => take_reply(&shard, reply).await,
             },
         }
-        drop(queued);
+        drop(room);
         shard.metrics.shard_queue_bytes.set(i64::try_from(inbox.waiting_bytes()).unwrap_or(i64::MAX));
     }
 }
@@ -259,11 +261,11 @@ async fn deliver_committed(shard: &Shard, committed: &Committed) {
     .await;
 }
 
-async fn take_reply(shard: &Shard, reply: &ReadReply) {
+async fn take_reply(shard: &Shard, reply: ReadReply) {
     let told = {
         let mut hub = shard.hub.borrow_mut();
         hub.begin_turn(shard.busy.get());
-        hub.on_reply(reply.clone())
+        hub.on_reply(reply)
     };
     if let Some(told) = told {
         shard.post(told.key, |mail| {
@@ -285,7 +287,7 @@ async fn in_turns(shard: &Shard, mut act: impl FnMut(&mut Hub) -> bool) {
             act(&mut hub)
         };
         shard.end_turn();
-        tokio::task::yield_now().await;
+        shard.let_write(has_more).await;
         if !has_more {
             return;
         }

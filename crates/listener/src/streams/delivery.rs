@@ -46,27 +46,44 @@ impl Streams {
     ) -> bool {
         let group = Arc::clone(&progress.group);
         while let Some(batch) = group.batches().get(progress.batch) {
-            for message in batch.messages_from(progress.message) {
-                progress.message += 1;
-                let Some(known) = self.known.get_mut(batch.stream as usize) else { break };
-                // What this shard began with may still be told.
-                if known.is_newer_than(batch) || message.sequence <= known.delivered {
-                    continue;
-                }
-                known.delivered = message.sequence;
-                let Ok(topic) = Topic::new(message.topic) else { continue };
-                let at = StreamSequence { stream: batch.stream, sequence: message.sequence };
-                let published = router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
-                if router.has_fallen() {
-                    self.take_slow(router);
-                }
-                if !go_on(published.subscriptions as usize + published.nodes_visited as usize) {
-                    return true;
-                }
+            if self.deliver_batch(router, batch, &mut progress.message, &mut go_on) {
+                return true;
             }
             self.end_batch(batch.stream);
             progress.batch += 1;
             progress.message = 0;
+        }
+        false
+    }
+
+    /// Delivers a batch from its message `next` on; whether it was stopped.
+    fn deliver_batch(
+        &mut self,
+        router: &mut Router,
+        batch: &StreamBatch,
+        next: &mut usize,
+        go_on: &mut impl FnMut(usize) -> bool,
+    ) -> bool {
+        // What this shard began with may still be told.
+        if self.known.get(batch.stream as usize).is_none_or(|known| known.is_newer_than(batch)) {
+            return false;
+        }
+        for message in batch.messages_from(*next) {
+            *next += 1;
+            let Some(known) = self.known.get_mut(batch.stream as usize) else { break };
+            if message.sequence <= known.delivered {
+                continue;
+            }
+            known.delivered = message.sequence;
+            let Ok(topic) = Topic::new(message.topic) else { continue };
+            let at = StreamSequence { stream: batch.stream, sequence: message.sequence };
+            let published = router.publish_in_stream(topic, at, message.accepted_nanos, || message.delivery.into());
+            if router.has_fallen() {
+                self.take_slow(router);
+            }
+            if !go_on(published.subscriptions as usize + published.nodes_visited as usize) {
+                return true;
+            }
         }
         false
     }

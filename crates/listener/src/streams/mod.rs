@@ -52,6 +52,7 @@ use crate::clock::Moment;
 const TAIL_BYTES: usize = 8 << 20;
 /// Messages of the tail that are looked at in one step: some 50 us.
 const LOOKED_AT_IN_TAIL: usize = 2048;
+
 /// The streams, as one shard sees them.
 pub(crate) struct Streams {
     shard: usize,
@@ -219,8 +220,13 @@ impl Streams {
             *lag = known.delivered.saturating_sub(position).max(*lag);
         }
         for (known, lag) in self.known.iter().zip(lags) {
-            known.metrics.lag(self.shard).set(i64::try_from(lag).unwrap_or(i64::MAX));
+            known.metrics.lag(self.shard).set_unsigned(lag);
         }
+    }
+
+    /// Whether a connection has a subscription that is behind.
+    pub(crate) fn reads_on(&self, key: ConnectionKey) -> bool {
+        self.readers.get(&key).is_some_and(|readers| !readers.behind.is_empty())
     }
 
     pub(crate) fn disconnect(&mut self, key: ConnectionKey) {

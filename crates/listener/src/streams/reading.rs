@@ -262,13 +262,6 @@ fn refusal(request: Id, failed: ReadFailed) -> Vec<u8> {
     bytes
 }
 
-impl Known {
-    /// Where those who are live resume.
-    pub(super) fn position(&self) -> Position {
-        Position { epoch: self.epochs.current().clone(), sequence: self.delivered }
-    }
-}
-
 fn count_of(parts: &[Part]) -> u64 {
     let counts = parts.iter().map(|part| match part {
         Part::Messages { count, .. } => u64::from(*count),
@@ -278,6 +271,11 @@ fn count_of(parts: &[Part]) -> u64 {
 }
 
 impl Known {
+    /// Where those who are live resume.
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epochs.current().clone(), sequence: self.delivered }
+    }
+
     fn note_parts(&self, parts: &[Part]) {
         for part in parts {
             match part {

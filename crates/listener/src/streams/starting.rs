@@ -54,7 +54,7 @@ impl Streams {
     ) -> Result<Option<Told>, NotStarted> {
         let stream = self.containing(subscribe.pattern)?;
         let start = start_of(start)?;
-        let pattern = PatternBuf::new(subscribe.pattern.as_str()).map_err(|_| NotStarted::NoStream)?;
+        let pattern = PatternBuf::from(subscribe.pattern);
         router.subscribe(key, subscribe.id, subscribe.pattern, subscribe.overflow)?;
         router.hold(key, subscribe.id, stream);
         self.readers
@@ -82,7 +82,7 @@ impl Streams {
     ) -> Result<(), NotStarted> {
         let stream = self.containing(history.pattern)?;
         let start = history_start(&history.start)?;
-        let pattern = PatternBuf::new(history.pattern.as_str()).map_err(|_| NotStarted::NoStream)?;
+        let pattern = PatternBuf::from(history.pattern);
         let under_way = self.readers.get(&key).map_or(0, |readers| readers.histories.len());
         let waiting_bytes = router.waiting(key).map_or(0, |waiting| waiting.aside_bytes);
         if under_way >= MAX_HISTORIES || waiting_bytes >= MAX_WAITING_BYTES {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    CipherSuite, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::CertificateDer,
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
@@ -27,6 +27,11 @@ pub use clients::{ClientCertificateError, ClientFiles, ClientVerifier, Crl};
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 /// A connection is resumed with a ticket once, and gets its next one then.
 const TICKETS_FOR_EACH_CONNECTION: usize = 1;
+const FIRST_SUITES: [CipherSuite; 3] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
 
 /// The door's certificate and TLS settings. Cheap to clone; all clones see a reload.
 ///
@@ -77,7 +82,7 @@ impl Tls {
     }
 
     fn new(certificate: PathBuf, key: PathBuf, clients: Option<Arc<ClientFiles>>) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let certified = certificates::load(&certificate, &key, &provider)?;
         let resolver = Arc::new(CurrentCertificate(RwLock::new(certified)));
         let verifier = clients.as_deref().map(|files| ClientVerifier::load(files, &provider)).transpose()?;
@@ -165,6 +170,7 @@ impl Serving {
             }
             None => builder.with_no_client_auth().with_cert_resolver(resolver),
         };
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if verifier.is_some() {
@@ -177,6 +183,13 @@ impl Serving {
         }
         Ok(Self { config: Arc::new(config), verifier })
     }
+}
+
+/// What rustls takes by itself, with the suites of AES-128 and SHA-256 first: see `docs/decisions/0011-cipher-order.md`.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !FIRST_SUITES.contains(&suite.suite()));
+    provider
 }
 
 struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);

@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::{Fate, Outbox, fits};
 use crate::{
-    encoded::{Encoded, Memory},
+    encoded::Encoded,
     limits::Limits,
     losses::Losses,
+    memory::Memory,
     streams::{Aside, StreamSequence},
     subscriptions::Subscriptions,
     waiting::{MATCH_BYTES, Waiting},

@@ -1,31 +1,23 @@
 //! What one connection is to get, and what must be true of what it gets.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::{BTreeMap, VecDeque};
 
 use carillon_router::{ConnectionKey, Limits, MAX_GAP_BYTES, Outgoing, Router, Waiting};
-use carillon_wire::{GapReason, Id, Overflow, Pattern, Topic};
+use carillon_wire::{GapReason, Id};
 
-pub(crate) const MAX_SUBSCRIPTIONS: usize = 5;
-/// What a match or a gap counts for.
-const MATCH_BYTES: usize = 16;
+use crate::support::{MATCH_BYTES, MAX_SUBSCRIPTIONS, Subscriptions, fits, must_keep};
 
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
-    pub(crate) subscriptions: BTreeMap<Id, Subscription>,
+    pub(crate) subscriptions: Subscriptions,
     /// Everything that was for it since the last thing that it got.
     pub(crate) expected: VecDeque<Expected>,
     /// Missing for each subscription since the last message that came, and told of that by gaps.
     missing: BTreeMap<Id, u64>,
     pub(crate) told: BTreeMap<Id, u64>,
     pub(crate) is_overflowed: bool,
-}
-
-pub(crate) struct Subscription {
-    pub(crate) pattern: &'static str,
-    pub(crate) overflow: Overflow,
-    pub(crate) is_live: bool,
 }
 
 #[derive(Debug)]
@@ -61,31 +53,21 @@ impl Expected {
 
 impl Connection {
     pub(crate) fn new(key: ConnectionKey) -> Self {
+        let (subscriptions, expected) = (Subscriptions::new(), VecDeque::new());
         let (missing, told) = (BTreeMap::new(), BTreeMap::new());
-        Self { key, subscriptions: BTreeMap::new(), expected: VecDeque::new(), missing, told, is_overflowed: false }
-    }
-
-    /// Live subscriptions that match.
-    pub(crate) fn matching(&self, topic: Topic<'_>) -> Vec<Id> {
-        let matches = |it: &Subscription| it.is_live && Pattern::new(it.pattern).unwrap().matches(topic);
-        self.subscriptions.iter().filter(|(_, it)| matches(it)).map(|(id, _)| *id).collect()
-    }
-
-    fn must_keep(&self, ids: &[Id]) -> bool {
-        ids.iter().any(|id| self.subscriptions[id].overflow == Overflow::Close)
+        Self { key, subscriptions, expected, missing, told, is_overflowed: false }
     }
 
     /// A message came for these subscriptions, and the connection went on. How much waits tells how many were dropped;
     /// which ones is told by the rule: the oldest that may be.
     pub(crate) fn queue(&mut self, bytes: &[u8], ids: Vec<Id>, (before, after): (Waiting, Waiting), limits: &Limits) {
-        let fits =
-            before.bytes + bytes.len() + MATCH_BYTES <= limits.outbox_bytes && before.messages < limits.outbox_messages;
         let dropped = before.messages + 1 - after.messages;
+        let fits = fits(before, bytes, limits);
         assert_eq!(dropped == 0, fits, "what fits drops nothing, and what does not fit is not queued");
         let slack = (2 * MATCH_BYTES + "reply to 0".len()) * MAX_SUBSCRIPTIONS;
         assert!(after.messages <= limits.outbox_messages && after.bytes <= limits.outbox_bytes + slack);
 
-        let is_kept = self.must_keep(&ids);
+        let is_kept = must_keep(&self.subscriptions, &ids);
         self.expected
             .push_back(Expected { bytes: bytes.to_vec(), kind: Kind::Message { ids, is_kept, is_lost: false } });
         let mut room = 0;
@@ -108,7 +90,7 @@ impl Connection {
 
     /// A message came for these subscriptions, and the connection was given up.
     pub(crate) fn overflow(&mut self, bytes: &[u8], ids: &[Id], limits: &Limits) {
-        assert!(self.must_keep(ids));
+        assert!(must_keep(&self.subscriptions, ids));
         for expected in &mut self.expected {
             if let Kind::Message { is_lost, is_kept: false, .. } = &mut expected.kind {
                 *is_lost = true;

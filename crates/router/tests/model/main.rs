@@ -3,6 +3,8 @@
 
 mod connection;
 mod model;
+#[path = "../support/mod.rs"]
+mod support;
 
 use carillon_wire::{Id, Overflow};
 use model::Pair;

@@ -8,7 +8,10 @@ use carillon_router::{ConnectionKey, Counts, Limits, Published, Router, Subscrib
 use carillon_wire::{Id, Overflow, Pattern, Topic};
 use proptest::sample::Index;
 
-use crate::connection::{Connection, Expected, Kind, MAX_SUBSCRIPTIONS, Subscription};
+use crate::{
+    connection::{Connection, Expected, Kind},
+    support::{MAX_SUBSCRIPTIONS, Subscription, choose, matching},
+};
 
 const MAX_WILDCARDS: usize = 2;
 
@@ -94,7 +97,7 @@ impl Pair {
         let mut bytes = self.published.to_be_bytes().to_vec();
         bytes.resize(bytes.len() + padding, b'.');
         let before: Vec<Waiting> = self.connections.iter().map(|it| self.router.waiting(it.key).unwrap()).collect();
-        let is_matched = self.connections.iter().any(|it| !it.matching(topic).is_empty());
+        let is_matched = self.connections.iter().any(|it| !matching(&it.subscriptions, topic).is_empty());
         assert_eq!(self.router.would_match(topic), is_matched);
         let mut is_encoded = false;
         let published = self.router.publish(topic, self.published.into(), || {
@@ -106,7 +109,7 @@ impl Pair {
         self.router.take_ready(&mut ready);
         let mut expected = Published { nodes_visited: published.nodes_visited, ..Published::default() };
         for (connection, before) in self.connections.iter_mut().zip(before) {
-            let ids = connection.matching(topic);
+            let ids = matching(&connection.subscriptions, topic);
             if ids.is_empty() {
                 assert!(!ready.contains(&connection.key));
                 continue;
@@ -206,8 +209,4 @@ impl Pair {
         }
         assert_eq!(self.router.counts(), Counts::default());
     }
-}
-
-fn choose(connections: &mut [Connection], at: Index) -> Option<&mut Connection> {
-    if connections.is_empty() { None } else { Some(&mut connections[at.index(connections.len())]) }
 }

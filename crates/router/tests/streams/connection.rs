@@ -1,23 +1,23 @@
 //! What waits for one connection, as it must be, and who reads on for which of its subscriptions.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::{BTreeMap, VecDeque};
 
-use carillon_router::{Aside, ConnectionKey, Limits, Outgoing, Router, TakenAside, Waiting};
-use carillon_wire::{Id, Overflow, Pattern, Topic};
+use carillon_router::{Aside, ConnectionKey, Outgoing, Router, TakenAside, Waiting};
+use carillon_wire::Id;
 
-use crate::client::{Client, Log};
-
-/// What a match, a gap or an aside counts for.
-const MATCH_BYTES: usize = 16;
+use crate::{
+    client::{Client, Log},
+    support::{MATCH_BYTES, Subscriptions},
+};
 
 /// Subscriptions that fall behind, each with its stream and position.
 pub(crate) type Falls = BTreeMap<(Id, usize), u64>;
 
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
-    pub(crate) subscriptions: BTreeMap<Id, Subscription>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) queue: VecDeque<Queued>,
     /// Who is held for which stream, and how far it was read.
     pub(crate) held: BTreeMap<(Id, usize), u64>,
@@ -25,12 +25,6 @@ pub(crate) struct Connection {
     /// Dropped for each subscription, of no stream.
     pub(crate) missing: BTreeMap<Id, u64>,
     pub(crate) is_overflowed: bool,
-}
-
-pub(crate) struct Subscription {
-    pub(crate) pattern: &'static str,
-    pub(crate) overflow: Overflow,
-    pub(crate) is_live: bool,
 }
 
 #[derive(Debug)]
@@ -76,26 +70,11 @@ impl Queued {
     }
 }
 
-/// Whether a message has room.
-pub(crate) fn fits(waiting: Waiting, bytes: &[u8], limits: &Limits) -> bool {
-    waiting.bytes + bytes.len() + MATCH_BYTES <= limits.outbox_bytes && waiting.messages < limits.outbox_messages
-}
-
 impl Connection {
     pub(crate) fn new(key: ConnectionKey) -> Self {
-        let (subscriptions, queue, held) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
+        let (subscriptions, queue, held) = (Subscriptions::new(), VecDeque::new(), BTreeMap::new());
         let (client, missing) = (Client::default(), BTreeMap::new());
         Self { key, subscriptions, queue, held, client, missing, is_overflowed: false }
-    }
-
-    /// Live subscriptions that match.
-    pub(crate) fn matching(&self, topic: Topic<'_>) -> Vec<Id> {
-        let matches = |it: &Subscription| it.is_live && Pattern::new(it.pattern).unwrap().matches(topic);
-        self.subscriptions.iter().filter(|(_, it)| matches(it)).map(|(id, _)| *id).collect()
-    }
-
-    pub(crate) fn must_keep(&self, ids: &[Id]) -> bool {
-        ids.iter().any(|id| self.subscriptions[id].overflow == Overflow::Close)
     }
 
     /// Drops what waits of these streams; tells who falls behind, and where.

@@ -4,6 +4,8 @@
 mod client;
 mod connection;
 mod shard;
+#[path = "../support/mod.rs"]
+mod support;
 
 use carillon_wire::{Id, Overflow};
 use proptest::{collection::vec, prelude::*, sample::Index, sample::select};

@@ -11,10 +11,9 @@ use proptest::sample::Index;
 use crate::{
     TOPICS,
     client::{Log, behind, write},
-    connection::{Connection, Falls, Meaning, Queued, Subscription, What, fits},
+    connection::{Connection, Falls, Meaning, Queued, What},
+    support::{MAX_SUBSCRIPTIONS, Subscription, choose, fits, matching, must_keep},
 };
-
-const MAX_SUBSCRIPTIONS: usize = 5;
 
 pub(crate) struct Shard {
     router: Router,
@@ -110,14 +109,14 @@ impl Shard {
         let mut expected = Published { nodes_visited: published.nodes_visited, ..Published::default() };
         let mut falls = Vec::new();
         for (connection, before) in self.connections.iter_mut().zip(before) {
-            let ids = connection.matching(topic);
+            let ids = matching(&connection.subscriptions, topic);
             falls.push(Falls::new());
             if ids.is_empty() {
                 continue;
             }
             expected.connections += 1;
             expected.subscriptions += u32::try_from(ids.len()).unwrap();
-            let is_kept = connection.must_keep(&ids);
+            let is_kept = must_keep(&connection.subscriptions, &ids);
             let mut has_room = fits(before, &bytes, &self.limits);
             if !has_room {
                 let gap_bytes = before.bytes - connection.waiting().bytes;
@@ -164,7 +163,7 @@ impl Shard {
         let mut expected = Published { nodes_visited: published.nodes_visited, ..Published::default() };
         let mut falls = Vec::new();
         for (connection, before) in self.connections.iter_mut().zip(before) {
-            let mut ids = connection.matching(topic);
+            let mut ids = matching(&connection.subscriptions, topic);
             expected.subscriptions += u32::try_from(ids.len()).unwrap();
             ids.retain(|id| !connection.held.contains_key(&(*id, stream)));
             falls.push(Falls::new());
@@ -339,8 +338,4 @@ impl Shard {
         }
         assert_eq!(self.router.counts(), Counts::default());
     }
-}
-
-fn choose(connections: &mut [Connection], at: Index) -> Option<&mut Connection> {
-    if connections.is_empty() { None } else { Some(&mut connections[at.index(connections.len())]) }
 }

@@ -37,6 +37,21 @@ async fn read_all(mut history: History) -> Result<Vec<String>, HistoryError> {
     Ok(items)
 }
 
+/// The items of last values in two pages: one that ends at 12, as of 30, and what the broker says to the request for the
+/// next one.
+async fn read_last_values(second: impl FnOnce(u64) -> Vec<BrokerMessage<'static>>) -> Vec<String> {
+    let (_broker, mut peer, client) = connected().await;
+    let history = client.history("a.*", Start::LastByTopic).unwrap();
+    let (items, ()) = tokio::join!(read_all(history), async {
+        let id = hear_history(&mut peer, "last values").await;
+        let first = Page { as_of: Some(30), ..page(id, "e1", 1, 12, false) };
+        peer.say(&[BrokerMessage::Page(first), kept("a.b", b"", 12)]).await;
+        let id = hear_history(&mut peer, "last values e1 30 12").await;
+        peer.say(&second(id)).await;
+    });
+    items.unwrap()
+}
+
 fn lost(id: u64, first: u64, last: u64) -> BrokerMessage<'static> {
     let range = Some(GapRange { first, last, stream: STREAM });
     let (reason, count) = (GapReason::Damage, last - first + 1);
@@ -63,32 +78,16 @@ async fn pages_follow_each_other_and_gaps_and_epochs_are_items() {
 
 #[tokio::test(start_paused = true)]
 async fn last_values_go_on_as_of_the_same_sequence() {
-    let (_broker, mut peer, client) = connected().await;
-    let history = client.history("a.*", Start::LastByTopic).unwrap();
-    let (items, ()) = tokio::join!(read_all(history), async {
-        let id = hear_history(&mut peer, "last values").await;
-        let first = Page { as_of: Some(30), ..page(id, "e1", 1, 12, false) };
-        peer.say(&[BrokerMessage::Page(first), kept("a.b", b"", 12)]).await;
-        let id = hear_history(&mut peer, "last values e1 30 12").await;
-        peer.say(&[BrokerMessage::Page(Page { as_of: Some(30), ..page(id, "e1", 0, 30, true) })]).await;
-    });
-    assert_eq!(items.unwrap(), ["e1:12"]);
+    let second = |id| vec![BrokerMessage::Page(Page { as_of: Some(30), ..page(id, "e1", 0, 30, true) })];
+    assert_eq!(read_last_values(second).await, ["e1:12"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn last_values_that_begin_anew_are_told_before_they_come() {
-    let (_broker, mut peer, client) = connected().await;
-    let history = client.history("a.*", Start::LastByTopic).unwrap();
-    let (items, ()) = tokio::join!(read_all(history), async {
-        let id = hear_history(&mut peer, "last values").await;
-        let first = Page { as_of: Some(30), ..page(id, "e1", 1, 12, false) };
-        peer.say(&[BrokerMessage::Page(first), kept("a.b", b"", 12)]).await;
-        // The stream ends before that now.
-        let id = hear_history(&mut peer, "last values e1 30 12").await;
-        let second = Page { as_of: Some(20), ..page(id, "e1", 1, 20, true) };
-        peer.say(&[BrokerMessage::Page(second), kept("a.b", b"", 12)]).await;
-    });
-    assert_eq!(items.unwrap(), ["e1:12", "epoch e1", "e1:12"]);
+    // The stream ends before 30 now.
+    let page = |id| Page { as_of: Some(20), ..page(id, "e1", 1, 20, true) };
+    let second = |id| vec![BrokerMessage::Page(page(id)), kept("a.b", b"", 12)];
+    assert_eq!(read_last_values(second).await, ["e1:12", "epoch e1", "e1:12"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,7 @@ use carillon_wire::{
 
 use super::world::World;
 
-/// What was found and named by whoever attacked this first: between a reader and what it waits for are more messages than are
-/// looked at in one step.
+/// Between the reader and what it waits for are more messages than are looked at in one step.
 #[test]
 fn a_reader_of_a_rare_topic_becomes_live_without_being_woken_by_others() {
     let mut world = World::new();

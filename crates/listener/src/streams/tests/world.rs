@@ -145,6 +145,7 @@ impl World {
             self.keeper.read(read);
         }
         self.hub.take_ready(&mut self.woken);
+        self.hub.take_woken(&mut self.woken);
     }
 
     /// Delivers a part of what is under way, or takes the next event. Whether there was anything.
