@@ -1,4 +1,4 @@
-//! How `pub` and `sub` reach a broker.
+//! How `pub`, `sub` and `bench` reach a broker.
 
 use std::{
     net::IpAddr,
@@ -63,18 +63,34 @@ impl Connection {
         if let Some(ca) = self.ca_file(dev_ca) {
             builder = builder.ca_file(ca);
         }
-        // A variable that is set to nothing means none.
-        let is_given = |path: &&PathBuf| !path.as_os_str().is_empty();
-        if let (Some(cert), Some(key)) = (self.cert.as_ref().filter(is_given), self.key.as_ref().filter(is_given)) {
+        if let Some((cert, key)) = self.certificate_files() {
             builder = builder.client_certificate_files(cert, key);
         }
-        match &self.token {
-            Some(token) if !token.expose().is_empty() => builder.token(token.expose()),
-            _ => builder,
+        match self.token() {
+            Some(token) => builder.token(token),
+            None => builder,
         }
     }
 
-    fn ca_file<'a>(&'a self, dev_ca: &'a Path) -> Option<&'a Path> {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The client's own certificate and its key. A variable that is set to nothing means none.
+    pub(super) fn certificate_files(&self) -> Option<(&Path, &Path)> {
+        fn given(path: Option<&PathBuf>) -> Option<&Path> {
+            path.map(PathBuf::as_path).filter(|path| !path.as_os_str().is_empty())
+        }
+        given(self.cert.as_ref()).zip(given(self.key.as_ref()))
+    }
+
+    /// The token or API key. A variable that is set to nothing means none.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
+    }
+
+    /// The file with the authorities to trust; none: the system's.
+    pub(super) fn ca_file<'a>(&'a self, dev_ca: &'a Path) -> Option<&'a Path> {
         self.ca.as_deref().or_else(|| (is_loopback(&self.url) && dev_ca.exists()).then_some(dev_ca))
     }
 

@@ -100,6 +100,9 @@ fn twin(config: &Config, name: &str) -> String {
 }
 
 fn check_disk(checker: &mut Checker<'_>, config: &Config) {
+    // It would be the working directory, wherever the broker is started.
+    let is_empty = config.data_dir.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+    checker.require("data_dir", !is_empty, || "found an empty path, allowed: a directory; or leave it out".to_owned());
     let mut on_disk = config.streams.iter().filter(|(_, keys)| keys.durability == Durability::Disk);
     let Some((first, _)) = on_disk.next() else { return };
     let others = match on_disk.count() {

@@ -214,7 +214,8 @@ fn found(key: &str, actual: &Actual) -> String {
 /// Serde's names of Rust's types, in a reader's words.
 fn plain_words(expected: &str) -> &str {
     match expected {
-        "usize" | "u32" | "u64" => "a whole number, 0 or more",
+        "usize" | "u64" => "a whole number, 0 or more",
+        "u32" => "a whole number, 0 to 4294967295",
         "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "string" => "text",

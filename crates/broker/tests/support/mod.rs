@@ -65,7 +65,8 @@ impl Broker {
         Self::serve(carillon(home), &["--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"])
     }
 
-    fn serve(mut command: Command, args: &[&str]) -> Self {
+    /// Starts it by a command that takes the arguments of `carillon`, with these for `serve`.
+    pub fn serve(mut command: Command, args: &[&str]) -> Self {
         let mut child = command
             .arg("serve")
             .args(args)

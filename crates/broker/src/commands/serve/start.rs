@@ -84,6 +84,8 @@ pub(super) struct Broker {
 /// What was read again, and is not in use yet.
 struct Again {
     config: Config,
+    /// The keys that have changed, and need a restart.
+    unheeded: Vec<String>,
     access: Loaded,
     tls: Reread,
     admin_tls: Option<Reread>,
@@ -151,20 +153,8 @@ impl Broker {
         let read = self.read_again();
         // Counted before it is told, so that whoever reads the log finds the count.
         match read {
-            Ok(Again { config, access, tls, admin_tls }) => {
-                self.config = config;
-                self.metrics.set_limits(self.config.limits_by_name());
-                self.tls.use_reread(tls);
-                if let Some((tls, reread)) = self.admin_tls.as_ref().zip(admin_tls) {
-                    tls.use_reread(reread);
-                }
-                note_certificate_end(&self.metrics, &self.tls);
-                let (origins, now) = (&self.config.origins, SystemTime::now());
-                clients::note(&self.metrics, &self.tls, origins, access.has_certificate_rules, now);
-                let quotas = Arc::new(self.config.quotas.scopes(&access.role_quotas));
-                let rules = Rules { client_verifier: self.tls.client_verifier(), quotas, ..access.rules };
-                self.fetchers.put_in_force(rules, access.sources);
-                self.redefine_streams();
+            Ok(again) => {
+                self.put_in_force(again);
                 self.metrics.config_reloads.of(ReloadResult::Ok).inc();
                 tracing::info!(
                     "certificates, keys, access rules, quotas, revocations and what streams keep were read again"
@@ -177,20 +167,41 @@ impl Broker {
         }
     }
 
-    /// Whatever can fail comes before what cannot be taken back.
-    fn read_again(&self) -> Result<Again, StartError> {
-        let wrong = |section| move |error: TlsError| StartError::Tls { section, source: Box::new(error) };
-        let (config, unheeded) = config::load_again(&self.sources, &self.config)?;
+    fn put_in_force(&mut self, again: Again) {
+        let Again { config, unheeded, access, tls, admin_tls } = again;
+        self.config = config;
+        self.metrics.set_limits(self.config.limits_by_name());
+        self.tls.use_reread(tls);
+        if let Some((tls, reread)) = self.admin_tls.as_ref().zip(admin_tls) {
+            tls.use_reread(reread);
+        }
+        note_certificate_end(&self.metrics, &self.tls);
+        let (origins, now) = (&self.config.origins, SystemTime::now());
+        clients::note(&self.metrics, &self.tls, origins, access.has_certificate_rules, now);
+        let quotas = Arc::new(self.config.quotas.scopes(&access.role_quotas));
+        let rules = Rules { client_verifier: self.tls.client_verifier(), quotas, ..access.rules };
+        self.fetchers.put_in_force(rules, access.sources);
+        self.redefine_streams();
         if !unheeded.is_empty() {
             let keys = unheeded.join(", ");
             tracing::warn!(keys, "these have changed in the configuration, and are heeded after a restart only");
         }
+        for warning in self.config.stream_warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Whatever can fail comes before what cannot be taken back.
+    fn read_again(&self) -> Result<Again, StartError> {
+        let wrong = |section| move |error: TlsError| StartError::Tls { section, source: Box::new(error) };
+        let (config, unheeded) = config::load_again(&self.sources, &self.config)?;
         if let Some(keeper) = self.listener.keeper() {
             keeper.check_redefine(&config.stream_settings().definitions)?;
         }
         Ok(Again {
             access: access_rules(&config.access)?,
             config,
+            unheeded,
             tls: self.tls.read_again().map_err(wrong("tls"))?,
             admin_tls: self.admin_tls.as_ref().map(Tls::read_again).transpose().map_err(wrong("admin"))?,
         })

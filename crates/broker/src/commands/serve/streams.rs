@@ -17,13 +17,6 @@ use crate::{
     logging::log_findings,
 };
 
-/// The most bytes of messages that leave the log together: small, so that many readers who catch up share the way out.
-const PAGE_BYTES: usize = 128 << 10;
-/// The most messages that leave the log together.
-const PAGE_MESSAGES: usize = 4096;
-/// What reads for all who catch up.
-const READER_THREADS: usize = 2;
-
 /// Why what is kept cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{source}", self.place())]
@@ -108,6 +101,7 @@ pub(super) fn open(
         return Ok(None);
     }
     let counting = Arc::new(Counting::new(instruments, settings.store.reserve_bytes, Arc::clone(readiness)));
+    let defaults = keeper::Options::default();
     let options = keeper::Options {
         directory: settings.directory.clone(),
         segment_bytes: settings.store.segment_bytes,
@@ -115,9 +109,8 @@ pub(super) fn open(
         queue_bytes: settings.store.queue_bytes,
         cache_bytes: settings.store.cache_bytes,
         // A page goes out as one WebSocket message, with something around it.
-        page_bytes: PAGE_BYTES.min(config.limits.max_message_bytes / 2),
-        page_messages: PAGE_MESSAGES,
-        reader_threads: READER_THREADS,
+        page_bytes: defaults.page_bytes.min(config.limits.max_message_bytes / 2),
+        ..defaults
     };
     let directory = settings.directory.filter(|_| instruments.store.is_some() || was_kept);
     let opened = Keeper::open(settings.definitions, options, Arc::clone(&counting) as Arc<dyn keeper::Observer>)

@@ -60,9 +60,9 @@ impl AdminFlags {
         };
         let token = match (&self.admin_token, &self.admin_token_file, configured) {
             (Some(token), _, _) if !token.expose().is_empty() => Some(token.clone()),
-            (_, Some(path), _) => Some(token_in(path)?),
+            (_, Some(path), _) => Some(token_in(path, "--admin-token-file")?),
             (_, None, Some(admin)) => match admin.token_file {
-                Some(path) => Some(token_in(&path)?),
+                Some(path) => Some(token_in(&path, "admin.token_file")?),
                 None => admin.token,
             },
             (_, None, None) => None,
@@ -98,7 +98,11 @@ fn place_of(admin: &config::Admin) -> Result<Endpoint, String> {
     Ok(Endpoint { host, port: admin.address.port(), is_tls: admin.certificate.is_some() })
 }
 
-fn token_in(path: &Path) -> Result<Secret, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    Ok(Secret::new(text.trim()))
+fn token_in(path: &Path, named_by: &str) -> Result<Secret, String> {
+    let wrong = |what: &str| format!("{named_by} {}: {what}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| wrong(&format!("it cannot be read: {error}")))?;
+    match text.trim() {
+        "" => Err(wrong("the file holds no token")),
+        token => Ok(Secret::new(token)),
+    }
 }

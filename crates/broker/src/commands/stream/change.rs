@@ -33,9 +33,9 @@ struct What {
     all: bool,
 }
 
-/// Which stream to take away.
+/// A stream that is to change as a whole.
 #[derive(Debug, clap::Args)]
-pub(super) struct RemoveArgs {
+pub(super) struct ChangeArgs {
     #[command(flatten)]
     stream: StreamArg,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub(super) async fn purge(client: &AdminClient, args: &PurgeArgs) -> Result<(), 
     })
 }
 
-pub(super) async fn remove(client: &AdminClient, args: &RemoveArgs) -> Result<(), StreamError> {
+pub(super) async fn remove(client: &AdminClient, args: &ChangeArgs) -> Result<(), StreamError> {
     let name = &args.stream.name;
     args.certain
         .confirm(client, name, |messages| format!("Take away stream {name} with all that it keeps, {messages}?"))
@@ -85,14 +85,16 @@ pub(super) async fn remove(client: &AdminClient, args: &RemoveArgs) -> Result<()
     })
 }
 
-pub(super) async fn renew_epoch(
-    client: &AdminClient,
-    name: &StreamName,
-    output: OutputFlag,
-) -> Result<(), StreamError> {
+pub(super) async fn renew_epoch(client: &AdminClient, args: &ChangeArgs) -> Result<(), StreamError> {
+    let name = &args.stream.name;
+    args.certain
+        .confirm(client, name, |messages| {
+            format!("Give stream {name} another epoch, and tell all its readers? It keeps its messages, {messages}.")
+        })
+        .await?;
     let target = format!("/streams/{name}/renew-epoch");
     let answer = Progress::new(true).during("renewing the epoch", client.post(&target)).await?;
-    output
+    args.output
         .print(&answer, |new: &NewEpoch| format!("stream {name} is in epoch {} now; its readers are told\n", new.epoch))
 }
 
@@ -117,7 +119,7 @@ impl Certain {
         }
         let stdin = io::stdin();
         if !stdin.is_terminal() {
-            let words = "this takes messages away for good, and there is no terminal to ask at: say --yes";
+            let words = "this cannot be taken back, and there is no terminal to ask at: say --yes";
             return Err(StreamError::Usage(words.to_owned()));
         }
         let answer = client.get(&format!("/streams/{name}")).await?;

@@ -47,10 +47,12 @@ type TlsConfig = Arc<ClientConfig>;
 pub(super) enum AskError {
     #[error("no broker's admin listener can be reached at {endpoint}: {source}; --admin says where it is")]
     Connect { endpoint: Endpoint, source: io::Error },
-    #[error("in the TLS handshake with {endpoint}: {source}; --ca names the authority to trust")]
+    #[error("in the TLS handshake with {endpoint}: {source}; {}", advice(source))]
     Tls { endpoint: Endpoint, source: io::Error },
     #[error("{0} took the connection and does not answer in time")]
     Silent(Endpoint),
+    #[error("what is at {0} speaks no HTTP; an admin listener with a certificate is asked over https://")]
+    NotHttp(Endpoint),
     #[error("{endpoint} broke off: {source}")]
     Broken { endpoint: Endpoint, source: Box<dyn std::error::Error + Send + Sync> },
     /// The request is at fault.
@@ -114,7 +116,7 @@ impl AdminClient {
             let (head, body) = sender.send_request(request).await.map_err(|error| self.broken(error))?.into_parts();
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|source| AskError::Broken { endpoint: self.endpoint.clone(), source })?;
-            accept(head.status, body.to_bytes())
+            self.accept(head.status, body.to_bytes())
         });
         let mut connection = pin!(connection);
         let mut has_ended = false;
@@ -143,22 +145,36 @@ impl AdminClient {
     }
 
     fn broken(&self, error: hyper::Error) -> AskError {
+        if error.is_parse() && self.tls.is_none() {
+            return AskError::NotHttp(self.endpoint.clone());
+        }
         AskError::Broken { endpoint: self.endpoint.clone(), source: error.into() }
+    }
+
+    fn accept(&self, status: StatusCode, body: Bytes) -> Result<Bytes, AskError> {
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let text = match serde_json::from_slice(&body) {
+            Ok(Refused { error }) => error,
+            Err(_) if status == StatusCode::UNAUTHORIZED => {
+                let wrong = if self.authorization.is_some() { "it wants another token" } else { "it wants a token" };
+                format!("{wrong}: --admin-token-file, or CARILLON_ADMIN_TOKEN in the environment")
+            }
+            Err(_) => return Err(AskError::Unreadable(format!("HTTP status {status}"))),
+        };
+        Err(if status.is_client_error() { AskError::Refused { text } } else { AskError::Failed { text } })
     }
 }
 
-fn accept(status: StatusCode, body: Bytes) -> Result<Bytes, AskError> {
-    if status == StatusCode::OK {
-        return Ok(body);
+/// What to do about a handshake that failed.
+fn advice(error: &io::Error) -> &'static str {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if matches!(error, Some(rustls::Error::InvalidCertificate(_))) {
+        "--ca names the authority to trust"
+    } else {
+        "an admin listener without a certificate is asked over http://"
     }
-    let text = match serde_json::from_slice(&body) {
-        Ok(Refused { error }) => error,
-        Err(_) if status == StatusCode::UNAUTHORIZED => {
-            "it wants a token: --admin-token-file, or CARILLON_ADMIN_TOKEN in the environment".to_owned()
-        }
-        Err(_) => return Err(AskError::Unreadable(format!("HTTP status {status}"))),
-    };
-    Err(if status.is_client_error() { AskError::Refused { text } } else { AskError::Failed { text } })
 }
 
 /// A document out of an answer.

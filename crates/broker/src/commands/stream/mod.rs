@@ -55,10 +55,10 @@ enum Command {
     Purge(change::PurgeArgs),
     /// Take a stream away with all its messages; while it is defined, it begins anew at once
     #[command(after_help = EXIT_CODES)]
-    Rm(change::RemoveArgs),
+    Rm(change::ChangeArgs),
     /// Give a stream another epoch, after its store was restored from a backup
     #[command(after_help = EXIT_CODES)]
-    RenewEpoch(LookAt),
+    RenewEpoch(change::ChangeArgs),
     /// Open the store of the streams on disk again after a write has failed
     #[command(after_help = EXIT_CODES)]
     Reopen(Look),
@@ -128,10 +128,10 @@ impl StreamError {
 pub async fn run(args: Args) -> ExitCode {
     let admin = match &args.command {
         Command::Ls(args) | Command::Reopen(args) => &args.admin,
-        Command::Info(args) | Command::RenewEpoch(args) => &args.admin,
+        Command::Info(args) => &args.admin,
         Command::Read(args) => &args.admin,
         Command::Purge(args) => &args.admin,
-        Command::Rm(args) => &args.admin,
+        Command::Rm(args) | Command::RenewEpoch(args) => &args.admin,
     };
     let client = match admin.client() {
         Ok(client) => client,
@@ -156,7 +156,7 @@ impl Command {
             Self::Read(args) => read::run(client, args).await,
             Self::Purge(args) => change::purge(client, args).await,
             Self::Rm(args) => change::remove(client, args).await,
-            Self::RenewEpoch(args) => change::renew_epoch(client, &args.stream.name, args.output).await,
+            Self::RenewEpoch(args) => change::renew_epoch(client, args).await,
             Self::Reopen(args) => change::reopen(client, args.output).await,
         }
     }

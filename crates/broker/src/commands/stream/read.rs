@@ -13,7 +13,7 @@ use super::{
 use crate::{
     admin::documents::{Line, Message, PageEnd},
     commands::{
-        pattern,
+        complain, pattern,
         subscribe::format::{printable, rfc3339},
     },
     query::encode,
@@ -135,7 +135,7 @@ impl<W: Write> Printer<W> {
     fn tell(&mut self, words: &str) -> io::Result<()> {
         self.out.flush()?;
         self.progress.clear();
-        eprintln!("carillon: {words}");
+        complain(&words);
         Ok(())
     }
 }

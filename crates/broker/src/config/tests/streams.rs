@@ -132,6 +132,8 @@ fn stream_on_disk_needs_a_directory_and_one_in_memory_does_not() {
     }
     let memory = "[streams.a]\ntopics = [\"a\"]\ndurability = \"memory\"\nmax_bytes = 1000\n";
     load(&file(&format!("{WHOLE}\n{memory}")).sources).unwrap();
+    let told = problem(&file(&format!("data_dir = \"\"\n{WHOLE}\n{stream}")));
+    assert!(told.starts_with("data_dir (file ") && told.contains("found an empty path"), "{told}");
 }
 
 #[test]
@@ -160,6 +162,10 @@ fn keys_and_types_of_a_stream_are_told_with_what_is_allowed() {
         ),
         ("topics = [\"a\"]\ndurability = \"ram\"", "found \"ram\", allowed: disk, memory"),
         ("topics = [\"a\"]\nmax_messages = -1", "found -1, expected a whole number, 0 or more"),
+        (
+            "topics = [\"a\"]\nmax_messages_per_topic = 4294967296",
+            "found 4294967296, expected a whole number, 0 to 4294967295",
+        ),
         ("topics = [\"a\"]\nmax_age_seconds = \"7d\"", "found the text \"7d\", expected a number"),
     ] {
         let told = problem(&with(&format!("[streams.a]\n{toml}\n")));

@@ -2,7 +2,10 @@
 
 use carillon_client::{Client, ErrorCode, PublishError, Start};
 
-use crate::site::{Site, Told, kept_at, publish, subscribe, take};
+use crate::{
+    events::{Told, kept_at, publish, subscribe, take},
+    site::Site,
+};
 
 async fn named(client: &Client, topic: &str, id: &str, payload: &str) -> carillon_client::Kept {
     let publication = client.publication(topic, payload.to_owned()).message_id(id);

@@ -3,7 +3,8 @@
 use carillon_client::{Client, Event, GapReason, Resumption, Start, SubscribeOptions};
 
 use crate::{
-    site::{Site, Told, event, next, publish, subscribe},
+    events::{Told, event, next, publish, subscribe},
+    site::Site,
     support::Broker,
 };
 
@@ -19,14 +20,18 @@ const SMALL: [(&str, &str); 6] = [
     ("DEADLINES__HEARTBEAT_SECONDS", "3600"),
 ];
 
-/// Publishes large messages that begin with their number to these topics in turn, until a subscription has fallen behind and
-/// some more. Gives how many there were.
-async fn publish_until_behind(broker: &Broker, client: &Client, topics: &[&str]) -> u64 {
+/// A subscription did not keep up.
+const FELL_BEHIND: &str = "carillon_stream_fell_behind_total{stream=\"orders\"}";
+/// A socket took nothing for too long, which may come before its subscription falls behind.
+const CLOSED: &str = "carillon_connections_closed_total{reason=\"write_timeout\"}";
+
+/// Publishes large messages that begin with their number to these topics in turn, until this has happened and some more. Gives
+/// how many there were.
+async fn publish_until(happened: &str, broker: &Broker, client: &Client, topics: &[&str]) -> u64 {
     let mut published = 0;
-    let fell_behind = "carillon_stream_fell_behind_total{stream=\"orders\"}";
     let mut rounds_more = 3;
     while rounds_more > 0 {
-        if broker.metric(fell_behind) > 0 {
+        if broker.metric(happened) > 0 {
             rounds_more -= 1;
         }
         for _ in 0..20 {
@@ -36,7 +41,7 @@ async fn publish_until_behind(broker: &Broker, client: &Client, topics: &[&str])
             }
             published += 1;
         }
-        assert!(published < 10_000, "nobody falls behind");
+        assert!(published < 10_000, "no {happened}");
     }
     published
 }
@@ -48,7 +53,7 @@ async fn slow_application_gets_all_of_a_stream_and_is_live_again() {
     let publisher = site.client(&broker).await;
     let reader = site.builder(&broker).receive_queue_bytes(4096).connect().await.unwrap();
     let mut orders = subscribe(&reader, "orders.a", Start::Now).await;
-    let published = publish_until_behind(&broker, &publisher, &["orders.a"]).await;
+    let published = publish_until(FELL_BEHIND, &broker, &publisher, &["orders.a"]).await;
     let (mut seen, mut caught_up) = (0, 0);
     // Once at its beginning, and once it is live again.
     while seen < published || caught_up < 2 {
@@ -74,8 +79,7 @@ async fn application_that_takes_nothing_is_closed_and_resumes_without_a_loss() {
     let publisher = site.client(&broker).await;
     let reader = site.builder(&broker).receive_queue_bytes(4096).connect().await.unwrap();
     let mut orders = subscribe(&reader, "orders.a", Start::Beginning).await;
-    let published = publish_until_behind(&broker, &publisher, &["orders.a"]).await;
-    broker.wait_for_metric("carillon_connections_closed_total{reason=\"write_timeout\"}", 1);
+    let published = publish_until(CLOSED, &broker, &publisher, &["orders.a"]).await;
     let (mut seen, mut resumed) = (0, 0);
     while seen < published || resumed == 0 {
         match next(&mut orders).await {
@@ -101,7 +105,7 @@ async fn subscription_without_start_loses_nothing_of_streams_and_is_told_what_el
     let publisher = site.client(&broker).await;
     let reader = site.builder(&broker).receive_queue_bytes(4096).connect().await.unwrap();
     let mut all = reader.subscribe("*.a", SubscribeOptions::default()).await.unwrap();
-    let published = publish_until_behind(&broker, &publisher, &["orders.a", "loose.a"]).await;
+    let published = publish_until(FELL_BEHIND, &broker, &publisher, &["orders.a", "loose.a"]).await;
     let (mut kept, mut loose, mut lost) = (0, 0, 0);
     while kept < published || loose + lost < published {
         match event(&mut all).await {

@@ -7,8 +7,9 @@ use carillon_client::{
     SubscribeOptions,
 };
 
-use crate::site::{
-    Site, Told, event, kept_at, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take,
+use crate::{
+    events::{Told, event, kept_at, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take},
+    site::Site,
 };
 
 async fn sequences(mut history: History) -> Vec<u64> {

@@ -2,7 +2,10 @@
 
 use carillon_client::{EpochReason, GapReason, HistoryItem, Missing, Position, Resumption, Start, SubscribeOptions};
 
-use crate::site::{Site, Told, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take};
+use crate::{
+    events::{Told, next, next_but_caught_up, numbered, publish, publish_numbers, subscribe, take},
+    site::Site,
+};
 
 #[tokio::test]
 async fn retention_gap_is_told_with_its_range_to_who_was_away() {
@@ -120,7 +123,7 @@ async fn renewed_epoch_loses_nothing_that_both_epochs_have() {
         assert_eq!(take(&mut live, 2).await, [vec![Told::CaughtUp(0)], numbered(0..1)].concat());
         let first = live.position().unwrap().clone();
         assert_eq!(take(&mut live, 2).await, numbered(1..3));
-        site.operate(&broker, &["renew-epoch", stream]);
+        site.operate(&broker, &["renew-epoch", stream, "--yes"]);
         assert_eq!(next(&mut live).await, Told::Epoch(EpochReason::Renewed, 4));
         publish_numbers(&client, topic, 3..4).await;
         assert_eq!(next_but_caught_up(&mut live).await, numbered(3..4)[0]);

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    site::{Site, Told, event, kept_at, next, numbered, publish, publish_numbers, subscribe, take},
+    events::{Told, event, kept_at, next, numbered, publish, publish_numbers, subscribe, take},
+    site::Site,
     support::{PATIENCE, told},
 };
 

@@ -1,4 +1,4 @@
-//! Streams through the Rust client, or `carillon pub` and `sub`, and a real broker that is killed, purged, or full.
+//! Streams through the Rust client, `carillon pub`, `sub` and `stream`, and a real broker that is killed, purged, or full.
 
 #![allow(
     unreachable_pub,
@@ -9,7 +9,10 @@
 )]
 
 mod commands;
+mod events;
+mod keeping;
 mod losing;
+mod operating;
 mod publishing;
 mod reading;
 mod resuming;

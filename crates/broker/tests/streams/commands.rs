@@ -139,12 +139,12 @@ fn sub_refuses_what_makes_no_sense_with_a_reason() {
 fn example_to_try_keeps_what_is_published_once_over_a_kill() {
     let site = Site::new(&[]);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/streams.example.toml");
-    let broker = site.start_with(&example);
+    let broker = site.start_dev(&example);
     let publish = ["pub", "orders.eu.created", r#"{"order":4711}"#, "--message-id", "4711", "-v"];
     assert!(printed(site.run(&broker, &publish)).ends_with(":1\n"));
     assert!(printed(site.run(&broker, &publish)).ends_with(":1, where it was before\n"));
     drop(broker);
-    let broker = site.start_with(&example);
+    let broker = site.start_dev(&example);
     assert!(printed(site.run(&broker, &publish)).ends_with(":1, where it was before\n"));
     let read = site.run(&broker, &["sub", "--from", "beginning", "--count", "1", "orders.>"]);
     assert_eq!(printed(read), "orders.eu.created {\"order\":4711}\n");
