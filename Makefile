@@ -14,6 +14,8 @@ TORTURE_COMMANDS := strace mount mkfs.ext4 mkfs.xfs xfs_io
 TORTURE_PACKAGES := strace mount e2fsprogs xfsprogs
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+# The crate gungraun in Cargo.toml must have the same.
+GUNGRAUN_VERSION := 0.20.0
 
 # The crates with fuzz targets, and how long each of these runs.
 FUZZED := wire access listener
@@ -22,7 +24,7 @@ FUZZ_SECONDS ?= 10
 .PHONY: help
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
 
 .PHONY: run
 run: build ## build and run a broker on loopback, with development certificates made where there are none
@@ -79,6 +81,31 @@ attack-check: build ## the same attacks in short, and whether each is answered a
 bench-streams: ## what streams cost against their goals, with 10,000,000 messages; minutes, after a release build (MEASURES names some)
 	@cargo build --workspace --bin carillon --bin streams --release
 	@$(TARGET_DIR)/release/streams --carillon $(TARGET_DIR)/release/carillon $(MEASURES)
+
+# The documentation is for whole runs: with WORKS or SERVERS, it stays as it is.
+.PHONY: bench-compare
+bench-compare: ## Carillon beside nats-server, Mosquitto and nginx with Nchan; half an hour (ROUNDS, WORKS and SERVERS make it shorter)
+	@cargo build --workspace --bin carillon --bin compare --bin floor --release
+	@$(TARGET_DIR)/release/compare --carillon $(TARGET_DIR)/release/carillon --json $(TARGET_DIR)/compare.json --rounds $(or $(ROUNDS),3) \
+	  $(if $(WORKS),--works '$(WORKS)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(WORKS)$(SERVERS),,--docs docs)
+
+.PHONY: bench-micro
+bench-micro: ## how long decode, match, fan-out, encode, outbox and store take; BASELINE=main saves that, or compares with it
+	@export CRITERION_HOME='$(abspath $(TARGET_DIR))/criterion' && baseline='$(BASELINE)' && \
+	if [ -z "$$baseline" ]; then how=; \
+	elif [ -z '$(RENEW)' ] && [ -n "$$(find "$$CRITERION_HOME" -type d -name "$$baseline" 2>/dev/null)" ]; then \
+	  echo "comparing with the baseline $$baseline; RENEW=1 saves it anew"; how="--baseline-lenient $$baseline"; \
+	else \
+	  echo "saving the baseline $$baseline"; how="--save-baseline $$baseline"; \
+	fi; \
+	cargo bench --package carillon-benches --bench micro -- $$how $(MICRO)
+
+.PHONY: bench-instructions
+bench-instructions: ## how many instructions the hottest steps take, whatever the machine's speed; above its limit one fails
+	@command -v valgrind >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y --no-install-recommends valgrind libc6-dbg >/dev/null; } \
+	  || { echo 'valgrind counts the instructions, and is missing. As root: apt-get install valgrind libc6-dbg'; exit 2; }
+	@gungraun-runner --version 2>/dev/null | grep -qF ' $(GUNGRAUN_VERSION)' || cargo install --quiet --locked gungraun-runner@$(GUNGRAUN_VERSION)
+	@cargo bench --package carillon-benches --bench instructions
 
 # Where a file system cannot be mounted or strace is missing, the run says so; with CI=true it fails.
 TORTURE = $(dir $(CARILLON))torture --broker $(CARILLON)

@@ -78,7 +78,7 @@ impl Used {
 fn publish_to(subscribers: usize) -> [Used; FRAMINGS.len()] {
     let mut settings = settings();
     // Long enough that there is none during the test.
-    settings.deadlines.heartbeat = Duration::from_secs(3_600);
+    settings.deadlines.heartbeat = Duration::from_hours(1);
     let broker = Broker::start(settings);
     let (_clients, mut control) = start_clients(&broker, subscribers);
     FRAMINGS.map(|framing| {
@@ -90,7 +90,7 @@ fn publish_to(subscribers: usize) -> [Used; FRAMINGS.len()] {
 
 /// Has the clients publish so many and receive them.
 fn publish_all(broker: &Broker, control: &mut TcpStream, framing: usize, publications: usize) -> Used {
-    let records = || broker.metrics[0].websocket_messages_sent.get();
+    let records = || broker.count(|shard| shard.websocket_messages_sent.get());
     let records_before = records();
     let region = Region::new(ALLOCATOR);
     let told = [framing, publications / framing].map(|number| u16::try_from(number).unwrap().to_be_bytes());
