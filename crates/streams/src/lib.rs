@@ -1,7 +1,8 @@
 //! What is kept: the messages of streams, in the order of their sequence numbers, until retention takes them.
 //!
 //! [`store`] is the log on disk: it appends, commits, reads, recovers after a crash, and names what is damaged. It is
-//! plain code without threads of its own, and the only part that touches files.
+//! plain code, but for a short-lived thread that writes the index of a segment that was full, and the only part that
+//! touches files.
 //!
 //! [`stream`] is the logic, without any I/O: which stream keeps a topic, what becomes of a publication, what retention
 //! takes, and how a subscription goes from history to what is live without a hole.
@@ -17,5 +18,7 @@
 //! [`store::Reader`]. For the logic: [`stream::Stream`] and [`stream::Cursor`].
 
 pub mod keeper;
+#[cfg(test)]
+mod long_runs;
 pub mod store;
 pub mod stream;

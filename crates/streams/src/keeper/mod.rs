@@ -90,8 +90,9 @@ impl Default for Options {
             reserve_bytes: 4 << 20,
             queue_bytes: 16 << 20,
             cache_bytes: 64 << 20,
-            page_bytes: 256 << 10,
-            page_messages: 2_048,
+            // Small, so that many readers who catch up share the way out.
+            page_bytes: 128 << 10,
+            page_messages: 4_096,
             reader_threads: 2,
         }
     }
@@ -229,7 +230,8 @@ impl Keeper {
     /// Opens the store again after a failure, and says what was found. Does nothing to a store that works. Blocks.
     ///
     /// # Errors
-    /// [`AdminError`]; the store is then as it was.
+    /// [`AdminError`]; then what was kept can still be read, and nothing else works until this was asked for again with
+    /// success, or the broker was started anew.
     pub fn reopen(&self) -> Result<Vec<Finding>, AdminError> {
         self.disk.as_ref().ok_or(AdminError::NoStore)?;
         self.ask(Durability::Disk, |answer| AdminRequest::Reopen { answer })

@@ -116,7 +116,8 @@ pub enum ReadFailed {
     /// It was removed, purged or given another epoch again and again while it was read.
     #[error("the stream was changed each time that it was read; ask again")]
     Changing,
-    /// The disk gave an error. What is there may be sound, so nothing of it is told as lost.
+    /// The disk gave an error. What is there may be sound, so nothing of it is told as lost before somebody has asked for two
+    /// minutes.
     #[error("the disk gave an error while the stream was read; ask again")]
     Unreadable,
     /// The broker stops.

@@ -14,7 +14,8 @@ use super::open::{Finding, OpenError, epoch};
 use super::shared::KeptStream;
 use crate::store::{self, Damage, Definitions, Disk, IdWindow, Log, RecoveredStream, Stored};
 use crate::stream::{
-    Bounds, Definition, Durability, EpochReason, Epochs, Recovered, RecoveredId, Stream, StreamName, check_change,
+    Bounds, DedupWindow, Definition, Durability, EpochReason, Epochs, Recovered, RecoveredId, Stream, StreamName,
+    check_change,
 };
 
 /// A stream's time that is more than this ahead of the clock, in microseconds, is worth a word.
@@ -70,7 +71,7 @@ impl OpenedStore {
         defined: &[Defined],
         now_us: u64,
     ) -> Result<Self, OpenError> {
-        let mut definitions = Definitions::open(disk)?;
+        let definitions = Definitions::open(disk)?;
         let Options { segment_bytes, reserve_bytes, .. } = *options;
         let (mut log, mut recovered) = Log::open(Arc::clone(disk), store::Options { segment_bytes, reserve_bytes })?;
         let next = definitions.next_number();
@@ -85,40 +86,58 @@ impl OpenedStore {
             recovered.is_new = false;
         }
         let orphans = orphans(&definitions, &recovered, defined)?;
-        let removed = recovered.streams.keys().filter(|number| !names.contains_key(number));
-        let mut numbers: Vec<_> = removed.copied().collect();
-
-        let ids = ids(&log, &definitions, defined, now_us);
+        let removed: Vec<_> = recovered.streams.keys().filter(|it| !names.contains_key(it)).copied().collect();
+        let windows = id_windows(&definitions, defined, now_us);
+        log.set_id_windows(windows.clone());
+        let ids = ids(&log, &windows)?;
         let mut restoring = Restoring { definitions: &definitions, recovered: &mut recovered, ids, next, now_us };
         let mut streams = Vec::new();
         for defined in defined.iter().filter(|defined| defined.is_on_disk()) {
             streams.push(restoring.restore(defined, &mut report)?);
         }
+        // What is only unreadable, and where, is known already; this is about what nobody knows.
+        let is_damage_new = recovered.damage.iter().any(|damage| !matches!(damage, Damage::Messages { .. }));
+        let mut opened = Self { log, definitions, streams, report, damaged_messages };
+        opened.keep_changes()?;
+        opened.forget(orphans, removed)?;
+        if is_damage_new {
+            opened.log.accept_damage()?;
+        }
+        opened.say_what_was_replaced();
+        Ok(opened)
+    }
 
-        let changed = streams.iter().filter_map(|it| Some((&it.stream.definition().name, it.changed.as_ref()?)));
+    /// First the epochs, then what they follow from.
+    fn keep_changes(&mut self) -> Result<(), OpenError> {
+        let streams = self.streams.iter();
+        let changed = streams.filter_map(|it| Some((&it.stream.definition().name, it.changed.as_ref()?)));
         let changed: Vec<_> = changed.collect();
         if !changed.is_empty() {
-            definitions.put_all(changed)?;
+            self.definitions.put_all(changed)?;
         }
-        log.settle()?;
+        Ok(self.log.settle()?)
+    }
+
+    /// Takes away what nobody has any more: streams without messages, and numbers of which a removal was interrupted.
+    fn forget(&mut self, orphans: Vec<(StreamName, u32)>, mut numbers: Vec<u32>) -> Result<(), OpenError> {
         for (name, number) in orphans {
-            definitions.remove(&name)?;
+            self.definitions.remove(&name)?;
             numbers.push(number);
-            report.push(Finding::note(format!("stream `{name}` is no longer defined and has no messages: forgotten")));
+            let text = format!("stream `{name}` is no longer defined and has no messages: forgotten");
+            self.report.push(Finding::note(text));
         }
         for number in numbers {
-            log.remove(number)?;
+            self.log.remove(number)?;
         }
-        // What is only unreadable, and where, is known already; this is about what nobody knows.
-        if recovered.damage.iter().any(|damage| !matches!(damage, Damage::Messages { .. })) {
-            log.accept_damage()?;
-        }
-        for Restored { number, stream, .. } in &streams {
+        Ok(())
+    }
+
+    fn say_what_was_replaced(&mut self) {
+        for Restored { number, stream, .. } in &self.streams {
             if let Some(max) = stream.definition().retention.max_messages_per_topic {
-                log.replace_all_beyond(*number, max);
+                self.log.replace_all_beyond(*number, max);
             }
         }
-        Ok(Self { log, definitions, streams, report, damaged_messages })
     }
 }
 
@@ -240,27 +259,36 @@ fn orphans(
 fn as_it_was(name: &StreamName) -> Definition {
     let patterns = PatternBuf::new(">").into_iter().collect();
     let retention = crate::stream::Retention { max_bytes: NonZeroU64::new(u64::MAX), ..Default::default() };
-    let dedup = crate::stream::DedupWindow { time_us: 0, ids: 0 };
+    let dedup = DedupWindow { time_us: 0, ids: 0 };
     let durability = Durability::Disk;
     Definition { name: name.clone(), patterns, durability, retention, dedup, max_topics: u32::MAX - 1 }
 }
 
-/// The message ids that may still be in the streams' windows.
-fn ids(log: &Log, definitions: &Definitions, defined: &[Defined], now_us: u64) -> HashMap<u32, Vec<RecoveredId>> {
+/// Which message ids count now.
+pub(super) fn id_window(dedup: DedupWindow, now_us: u64) -> IdWindow {
+    IdWindow { from_time_us: now_us.saturating_sub(dedup.time_us), max: dedup.ids }
+}
+
+/// By the numbers of the streams that are kept.
+fn id_windows(definitions: &Definitions, defined: &[Defined], now_us: u64) -> HashMap<u32, IdWindow> {
     let window = |defined: &Defined| {
-        let dedup = defined.definition.dedup;
         let number = definitions.get(&defined.definition.name).filter(|_| defined.is_on_disk())?.number;
-        Some((number, IdWindow { from_time_us: now_us.saturating_sub(dedup.time_us), max: dedup.ids }))
+        Some((number, id_window(defined.definition.dedup, now_us)))
     };
-    let windows: HashMap<_, _> = defined.iter().filter_map(window).collect();
+    defined.iter().filter_map(window).collect()
+}
+
+/// The message ids that may still be in the streams' windows.
+fn ids(log: &Log, windows: &HashMap<u32, IdWindow>) -> Result<HashMap<u32, Vec<RecoveredId>>, OpenError> {
+    let found = log.reader().message_ids(|number| windows.get(&number).copied());
     let mut ids = HashMap::<u32, Vec<_>>::new();
-    for found in log.reader().message_ids(|number| windows.get(&number).copied()) {
+    for found in found.map_err(|_| store::OpenError::unread("the message ids"))? {
         if let (Ok(topic), Ok(id)) = (TopicBuf::new(&found.topic), String::from_utf8(found.id)) {
             let id = RecoveredId { topic, id, sequence: found.sequence, time_us: found.time_us };
             ids.entry(found.stream).or_default().push(id);
         }
     }
-    ids
+    Ok(ids)
 }
 
 /// What is to be said of damage, and how many messages it took.

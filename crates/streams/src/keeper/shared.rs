@@ -73,6 +73,12 @@ impl KeptStream {
         self.number.store(number, Ordering::Relaxed);
     }
 
+    /// Whether somebody else would wait for it.
+    #[cfg(test)]
+    pub(super) fn is_locked(&self) -> bool {
+        self.state.try_write().is_err()
+    }
+
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

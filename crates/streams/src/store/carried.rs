@@ -2,16 +2,19 @@
 //!
 //! An id counts for the whole window of deduplication, also when retention has taken its message. While the broker runs
 //! it is in memory; for the next start the ids of a segment are carried over into a small file before the segment is
-//! unlinked. What cannot be written, on a full disk, is forgotten: retention has to make room all the same.
+//! unlinked. What cannot be written on a full disk, though the reserve was given up for it, is forgotten: retention has to
+//! make room all the same.
 
 use std::collections::HashMap;
 use std::io;
 
 use super::bytes::{Bytes, put_text, put_varint};
 use super::disk::Disk;
+use super::error::{OpenError, is_damage};
 use super::reader::{IdWindow, MessageId};
+use super::recovery::io_error;
 
-const NAME: &str = "ids";
+pub(super) const NAME: &str = "ids";
 const NEW_NAME: &str = "ids.new";
 const MAGIC: &[u8; 8] = b"carilids";
 const VERSION: u32 = 1;
@@ -26,22 +29,27 @@ pub(super) struct Carried {
 impl Carried {
     /// What the file has: nothing if there is none. A damaged one only means that a duplicate may not be noticed, so it
     /// counts as none.
-    pub(super) fn read(disk: &dyn Disk) -> Self {
-        let bytes = disk.open(NAME).and_then(|file| {
+    pub(super) fn read(disk: &dyn Disk) -> Result<Self, OpenError> {
+        let read = || {
+            let file = disk.open(NAME)?;
             let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or_default()];
             file.read_at(&mut bytes, 0)?;
-            Ok(bytes)
-        });
-        let ids = bytes.ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { windows: HashMap::new(), ids }
+            Ok::<_, io::Error>(bytes)
+        };
+        let bytes = match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_damage(&error) => Vec::new(),
+            read => read.map_err(io_error("read", NAME))?,
+        };
+        Ok(Self { windows: HashMap::new(), ids: decode(&bytes).unwrap_or_default() })
     }
 
     pub(super) fn ids(&self) -> &[MessageId] {
         &self.ids
     }
 
-    /// Takes ids over, and forgets those that are out of their window. Whether anything changed.
-    pub(super) fn take_over(&mut self, ids: Vec<MessageId>) -> bool {
+    /// Takes ids over, and forgets those that are out of their window, and those of streams that are no more. What the
+    /// file is to have if anything changed.
+    pub(super) fn take_over(&mut self, ids: Vec<MessageId>, is_there: impl Fn(u32) -> bool) -> Option<Vec<u8>> {
         let before = self.ids.len();
         let has_new = !ids.is_empty();
         self.ids.extend(ids);
@@ -53,15 +61,17 @@ impl Carried {
         self.ids.retain(|id| {
             let count = counts.entry(id.stream).or_default();
             *count += 1;
-            windows.get(&id.stream).is_some_and(|window| id.time_us >= window.from_time_us && *count <= window.max)
+            // Nobody has said yet that the ids of a stream without a window count no more.
+            let is_in = |window: &IdWindow| id.time_us >= window.from_time_us && *count <= window.max;
+            is_there(id.stream) && windows.get(&id.stream).is_none_or(is_in)
         });
-        has_new || self.ids.len() != before
+        (has_new || self.ids.len() != before).then(|| self.encode())
     }
 
-    /// Puts the file in the place of the one before, for good.
-    pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
+    /// Puts a file with this content in the place of the one before, for good.
+    pub(super) fn write(content: &[u8], disk: &dyn Disk) -> io::Result<()> {
         let file = disk.create(NEW_NAME)?;
-        let written = file.write_at(&self.encode(), 0).and_then(|()| file.sync_data());
+        let written = file.write_at(content, 0).and_then(|()| file.sync_data());
         if written.is_err() {
             // On a full disk it would take the room that retention needs.
             let _ = disk.unlink(NEW_NAME);

@@ -3,7 +3,8 @@
 //! A segment of which less than half is alive is copied, together with neighbours as far as one segment holds them,
 //! into a new one, which stands in their place once the manifest says so. Before that a crash leaves everything as it
 //! was. It begins with a record for each stream that says which range it stands for, so that nobody takes for damaged
-//! what was replaced. A segment with damage is never copied: what is known of it stays as it is.
+//! what was replaced. A segment with damage is never copied: what is known of it stays as it is. Nor is one that the disk
+//! gives an error for, until the next start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -20,6 +21,9 @@ use super::reserve;
 use super::segment::{Segment, read_lock};
 use super::shared::{Replaced, StreamStates};
 
+/// So much is synced at once: publications wait for that long.
+pub(super) const SYNCED_AT_ONCE_BYTES: u64 = if cfg!(test) { 1_000 } else { 4 << 20 };
+
 /// A compaction between two steps.
 pub(super) struct Compaction {
     pub(super) inputs: Vec<Arc<Segment>>,
@@ -29,6 +33,7 @@ pub(super) struct Compaction {
     header: Header,
     file: Arc<dyn DiskFile>,
     len: u64,
+    synced: u64,
     index: MemoryIndex,
     buffer: Vec<u8>,
 }
@@ -37,8 +42,8 @@ pub(super) struct Compaction {
 enum Step {
     More,
     Copied,
-    /// An input is damaged.
-    Damaged(SegmentId),
+    /// An input is damaged, or cannot be read.
+    Unfit(SegmentId),
 }
 
 impl Log {
@@ -79,7 +84,7 @@ impl Log {
         match compaction.step(step_bytes, &streams, &replaced) {
             Ok(Step::More) => self.compaction = Some(compaction),
             Ok(Step::Copied) => self.finish(compaction)?,
-            Ok(Step::Damaged(id)) => {
+            Ok(Step::Unfit(id)) => {
                 self.never_compact.push(id);
                 self.give_up(&compaction);
             }
@@ -154,6 +159,7 @@ impl Log {
             header,
             file,
             len: 0,
+            synced: 0,
             index: MemoryIndex::default(),
             buffer: Vec::new(),
         };
@@ -171,7 +177,7 @@ impl Log {
             return Err(StoreFailed::new("sync", header.id.log_name(), &error));
         }
         let output = Arc::new(Segment::new(Arc::clone(&self.disk), header, file, Index::Memory(index)));
-        output.save_index(len);
+        self.saving.save(&output, len);
         let mut sealed = self.sealed();
         let is_input = |segment: &Arc<Segment>| inputs.iter().any(|input| input.id() == segment.id());
         let place = sealed.iter().position(is_input).unwrap_or(sealed.len());
@@ -227,7 +233,8 @@ impl Compaction {
             self.flush()?;
             return Ok(Step::Copied);
         };
-        let Some(bytes) = read_records(&input, self.offset, step_bytes)? else {
+        let Ok(read) = read_records(&input, self.offset, step_bytes) else { return Ok(Step::Unfit(input.id())) };
+        let Some(bytes) = read else {
             self.flush()?;
             (self.input, self.offset) = (self.input + 1, header::BYTES as u64);
             return Ok(Step::More);
@@ -240,7 +247,7 @@ impl Compaction {
             at += read.len;
         }
         if at == 0 {
-            return Ok(Step::Damaged(input.id()));
+            return Ok(Step::Unfit(input.id()));
         }
         self.offset += at as u64;
         self.flush()?;
@@ -256,6 +263,10 @@ impl Compaction {
         }
         self.len += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.len - self.synced >= SYNCED_AT_ONCE_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.len;
+        }
         Ok(())
     }
 }
@@ -282,11 +293,8 @@ fn is_alive(record: &Record<'_>, streams: &StreamStates, replaced: &HashMap<u32,
 }
 
 fn may_be_compacted(segment: &Segment, younger_than_us: u64) -> bool {
-    segment.is_whole()
-        && segment
-            .summaries()
-            .iter()
-            .all(|summary| summary.last_time_us < younger_than_us && segment.lost(summary.stream).is_empty())
+    let is_fit = |summary: &Summary| summary.last_time_us < younger_than_us && segment.lost(summary.stream).is_empty();
+    segment.summaries().iter().all(is_fit)
 }
 
 /// How many bytes of a segment's messages are dead.

@@ -26,7 +26,15 @@ impl Log {
         let finer = retention.cut(now_us, left(kept, cut), front.chunks(first).filter(has_any));
         let cut = joined(cut, finer);
         let first = cut.map_or(first, |cut| cut.first);
-        joined(cut, retention.cut(now_us, left(kept, cut), front.messages(first)))
+        let left = left(kept, cut);
+        // Where age takes nothing their times do not matter, and nothing is read.
+        joined(
+            cut,
+            match retention.max_age_us {
+                Some(_) => retention.cut(now_us, left, front.messages(first)),
+                None => retention.cut(now_us, left, front.messages_without_times(first)),
+            },
+        )
     }
 }
 
@@ -83,24 +91,35 @@ impl<'a> Front<'a> {
         })
     }
 
+    /// Its messages from a sequence on, chunk by chunk.
+    fn kept_chunks(&self, first: u64) -> impl Iterator<Item = Vec<Place>> + use<'a> {
+        let Self { stream, segment, snapshot } = *self;
+        let chunks = segment.chunks_from(stream, first).map_while(Result::ok);
+        chunks.map(move |places| kept_places(segment, snapshot, places, (first, u64::MAX)))
+    }
+
+    /// Its messages from a sequence on, as if all were published at once.
+    fn messages_without_times(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
+        self.kept_chunks(first).flatten().map(|place| message(place, 0))
+    }
+
     /// Its messages from a sequence on.
     fn messages(&self, first: u64) -> impl Iterator<Item = Extent> + use<'a> {
-        let Self { stream, segment, snapshot } = *self;
+        let Self { stream, segment, .. } = *self;
         let last_time_us = segment.summary(stream).map_or(u64::MAX, |summary| summary.last_time_us);
-        segment.chunks_from(stream, first).map_while(Result::ok).flat_map(move |places| {
-            let kept = kept_places(segment, snapshot, places, (first, u64::MAX));
+        self.kept_chunks(first).flat_map(move |kept| {
             let mut extents = Vec::with_capacity(kept.len());
             // One that cannot be read counts as young as it can be.
             let _ = for_each_record(segment, &kept, |place, read| {
-                extents.push(Extent {
-                    last: place.sequence,
-                    newest_time_us: read.map_or(last_time_us, |read| read.record.time_us),
-                    totals: Totals { messages: 1, bytes: place.len },
-                });
+                extents.push(message(place, read.map_or(last_time_us, |read| read.record.time_us)));
             });
             extents
         })
     }
+}
+
+fn message(place: Place, time_us: u64) -> Extent {
+    Extent { last: place.sequence, newest_time_us: time_us, totals: Totals { messages: 1, bytes: place.len } }
 }
 
 /// What a segment has of a stream from a sequence up to before another, and is kept.

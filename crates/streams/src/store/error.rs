@@ -46,6 +46,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Neither this nor what it could be made anew from was given by the disk.
+    pub(crate) fn unread(file: impl Into<String>) -> Self {
+        Self::Io { operation: "read", file: file.into(), source: io::Error::other(Unreadable) }
+    }
+}
+
 /// A write or sync failed. Where nobody can tell what of it is on disk, the store takes nothing more until it is opened
 /// again ([`Log::failed`](super::Log::failed)); what was committed stays readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -38,8 +38,8 @@ struct Inner {
     calls: u64,
     fails_at: Option<(u64, io::ErrorKind)>,
     capacity: Option<usize>,
-    /// Reads of files whose names begin so fail, of bytes from this offset on.
-    bad_reads: Option<(String, u64)>,
+    /// Reads of files whose names begin so fail, of these bytes.
+    bad_reads: Option<(String, Range<u64>)>,
     /// Counted on each crash, so that files opened before it are dead.
     life: u64,
 }
@@ -124,7 +124,12 @@ impl FaultyDisk {
 
     /// From now on reads fail of files whose names begin with `stem`, where they want bytes from an offset on.
     pub fn fail_reads(&self, stem: &str, from: u64) {
-        lock(&self.inner).bad_reads = Some((stem.to_owned(), from));
+        self.fail_reads_of(stem, from..u64::MAX);
+    }
+
+    /// As [`fail_reads`](Self::fail_reads), where they want any of these bytes.
+    pub fn fail_reads_of(&self, stem: &str, range: Range<u64>) {
+        lock(&self.inner).bad_reads = Some((stem.to_owned(), range));
     }
 
     /// Nothing fails any more.
@@ -238,11 +243,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether a read of a file up to an offset fails.
-    fn is_bad(&self, inode: &Inode, end: u64) -> bool {
-        self.bad_reads.as_ref().is_some_and(|(stem, from)| {
+    /// Whether a read of a file fails.
+    fn is_bad(&self, inode: &Inode, wanted: &Range<u64>) -> bool {
+        self.bad_reads.as_ref().is_some_and(|(stem, bad)| {
             let is_it = |(name, it): (&String, &Inode)| name.starts_with(stem) && Arc::ptr_eq(it, inode);
-            end > *from && self.names.iter().any(is_it)
+            wanted.end > bad.start && wanted.start < bad.end && self.names.iter().any(is_it)
         })
     }
 
@@ -317,7 +322,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if lock(&self.disk.inner).is_bad(&self.inode, offset + buffer.len() as u64) {
+        if lock(&self.disk.inner).is_bad(&self.inode, &(offset..offset + buffer.len() as u64)) {
             return Err(io::Error::other("on purpose"));
         }
         let content = lock(&self.inode);

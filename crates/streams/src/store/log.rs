@@ -67,12 +67,12 @@ pub struct Log {
     pub(super) unreadable: Vec<SegmentId>,
     pub(super) ledger: Ledger,
     pub(super) compaction: Option<Compaction>,
-    /// Segments that compaction found damaged.
+    /// Segments that compaction leaves alone: it found them damaged, could not read them, or has just made them.
     pub(super) never_compact: Vec<SegmentId>,
     /// Why compaction waits for retention to free something.
     pub(super) compaction_waits: Option<StoreFailed>,
     group: Group,
-    saving: Saving,
+    pub(super) saving: Saving,
     pub(super) failed: Option<StoreFailed>,
 }
 
@@ -159,13 +159,33 @@ impl Log {
         self.failed.as_ref()
     }
 
-    /// Bytes of what was appended and is not committed.
-    pub fn pending_bytes(&self) -> usize {
-        self.group.bytes.len()
+    /// Waits for what is done beside the caller's thread: the index of a segment that was full. To be called before the
+    /// store is opened a second time.
+    pub fn finish_saving(&mut self) {
+        self.saving.wait();
     }
 
-    /// Takes a record for the next commit. Nearly always only memory; the first record of a group may begin a new
-    /// segment.
+    /// Sees to it that the next group has a segment with room: nearly always only a look, now and then a new file. Without
+    /// this, the first record that is appended does it.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn make_room(&mut self) -> Result<(), StoreFailed> {
+        self.check_failed()?;
+        if !self.group.bytes.is_empty() {
+            return Ok(());
+        }
+        self.settle()?;
+        if self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes) {
+            self.seal();
+        }
+        if self.active.is_none() {
+            self.begin_segment()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a record for the next commit. Only memory, once [`make_room`](Self::make_room) was called.
     ///
     /// # Errors
     /// [`AppendError`]; then this record is not taken.
@@ -264,9 +284,12 @@ impl Log {
     fn put(&mut self, kind: Kind, record: &Record<'_>) -> Result<(), StoreFailed> {
         let begins_group = self.group.bytes.is_empty();
         if begins_group {
-            self.begin_group()?;
+            self.make_room()?;
         }
         let Some(active) = &self.active else { return Ok(()) };
+        if begins_group {
+            self.group.begin(active);
+        }
         record::put(&mut self.group.bytes, active.segment.header.salt, kind, begins_group, record);
         Ok(())
     }
@@ -284,16 +307,7 @@ impl Log {
         read_lock(&self.shared.state).streams.get(&stream).copied().unwrap_or(new)
     }
 
-    /// Sees to it that there is a segment for the group, with room.
-    fn begin_group(&mut self) -> Result<(), StoreFailed> {
-        self.settle()?;
-        self.group.records_at = 0;
-        if self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes) {
-            self.seal();
-        }
-        if self.active.is_some() {
-            return Ok(());
-        }
+    fn begin_segment(&mut self) -> Result<(), StoreFailed> {
         let header = Header::new(SegmentId { number: self.next_number, generation: 0 });
         let name = header.id.log_name();
         let created = self.disk.create(&name).map_err(|error| StoreFailed::new("create", name, &error));
@@ -307,10 +321,17 @@ impl Log {
         state.segments = Arc::new(segments);
         drop(state);
         self.active = Some(Active { segment, len: 0, is_new: true });
-        // The header goes to disk with the first group.
-        header.put(&mut self.group.bytes);
-        self.group.records_at = self.group.bytes.len();
         Ok(())
+    }
+}
+
+impl Group {
+    fn begin(&mut self, active: &Active) {
+        if active.len == 0 {
+            // The header goes to disk with the first group.
+            active.segment.header.put(&mut self.bytes);
+        }
+        self.records_at = self.bytes.len();
     }
 }
 

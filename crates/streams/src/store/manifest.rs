@@ -3,7 +3,7 @@
 //! It is written anew and renamed, before any segment is unlinked: so a stream whose messages are all gone keeps its
 //! numbers, and what compaction replaced never comes back. Its content stands in the file twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::bytes::{Bytes, put_varint};
@@ -20,8 +20,8 @@ const VERSION: u32 = 1;
 pub(super) struct Manifest {
     /// From this number on every segment counts whose generation is 0.
     pub(super) open_from: u64,
-    /// The segments before that number, in order, and the one of that number if it surely is on disk.
-    pub(super) live: Vec<SegmentId>,
+    /// The segments before that number, and the one of that number if it surely is on disk.
+    pub(super) live: BTreeSet<SegmentId>,
     pub(super) streams: BTreeMap<u32, Floor>,
 }
 
@@ -116,7 +116,7 @@ fn read_copy(copy: &[u8]) -> Option<Result<Manifest, u32>> {
     let mut manifest = Manifest { open_from: fields.varint()?, ..Manifest::default() };
     for _ in 0..fields.varint()? {
         let number = fields.varint()?;
-        manifest.live.push(SegmentId { number, generation: u32::try_from(fields.varint()?).ok()? });
+        manifest.live.insert(SegmentId { number, generation: u32::try_from(fields.varint()?).ok()? });
     }
     for _ in 0..fields.varint()? {
         let stream = u32::try_from(fields.varint()?).ok()?;

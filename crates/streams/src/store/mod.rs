@@ -13,8 +13,8 @@
 //!   number of messages.
 //!
 //! # What it leaves to others
-//! Which messages retention takes, deduplication, epochs, and threads: a [`Log`] is used by one thread, [`Reader`]s by any
-//! number. It reads no clock.
+//! Which messages retention takes, deduplication, epochs, and threads, but for one that writes the index of a segment
+//! that was full: a [`Log`] is used by one thread, [`Reader`]s by any number. It reads no clock.
 //!
 //! # Files
 //! `NUMBER-GENERATION.log` is a segment: a `header`, then a `record` for each message. `.idx` beside it tells where

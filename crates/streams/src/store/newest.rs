@@ -20,6 +20,8 @@ pub(super) struct Backwards<'a> {
     pub(super) stream: u32,
     pub(super) snapshot: &'a Snapshot,
     pub(super) through: u64,
+    /// What the disk gives an error for is passed over, where it gives something beside it.
+    pub(super) passes_unreadable: bool,
 }
 
 impl Backwards<'_> {
@@ -138,13 +140,16 @@ impl Backwards<'_> {
                 search.take(places.iter().rev().filter(|place| is_wanted(place)).map(|place| place.sequence));
             } else {
                 let mut found = Vec::new();
-                for_each_record(segment, &places, |place, read| {
+                let mut is_any_read = false;
+                let all = for_each_record(segment, &places, |place, read| {
+                    is_any_read |= read.is_some();
                     let Some(read) = read.filter(|_| is_wanted(&place)) else { return };
                     let topic = read.record.topic;
                     if matches(pattern, topic) && !self.snapshot.is_replaced(topic, place.sequence) {
                         found.push(place.sequence);
                     }
-                })?;
+                });
+                all.or_else(|unreadable| if self.passes_unreadable && is_any_read { Ok(()) } else { Err(unreadable) })?;
                 search.take(found.into_iter().rev());
             }
             if search.left == 0 || through < first_sequence {

@@ -89,7 +89,8 @@ impl Page {
         self.is_cut_short
     }
 
-    /// The ranges that were read and are wrong, or are not there, in order, all in the stretch that the page passed.
+    /// The ranges that were read and are wrong, or are not there, in order, all in the stretch that the page passed. From
+    /// [`Reader::past_unreadable`](super::Reader::past_unreadable) also those that the disk gives an error for.
     pub fn damaged(&self) -> &[RangeInclusive<u64>] {
         &self.damaged
     }

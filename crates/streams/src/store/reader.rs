@@ -15,7 +15,7 @@ use super::page::Page;
 use super::segment::{Segment, read_lock};
 use super::select::Selection;
 use super::shared::{Shared, Snapshot, StreamState};
-use super::walk::{Full, Walk};
+use super::walk::{Full, MOST_UNREAD, Walk};
 use crate::stream::PageLimits;
 
 /// So few messages of a segment are read through whatever the pattern.
@@ -25,6 +25,7 @@ const FEW_MESSAGES: u64 = if cfg!(test) { 5 } else { 1024 };
 #[derive(Debug, Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
+    passes_unreadable: bool,
 }
 
 /// A message id, as deduplication remembers it after a restart.
@@ -53,7 +54,15 @@ pub struct IdWindow {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, passes_unreadable: false }
+    }
+
+    /// One whose pages do not end before the first messages that the disk gives an error for, but name them as damaged. Only
+    /// if the disk gives something behind them in the same segment: if not, it is more likely that all of it is gone for a
+    /// while. Where it looks for a position, such messages may count.
+    #[must_use]
+    pub fn past_unreadable(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), passes_unreadable: true }
     }
 
     /// Where a stream begins and ends now, and what it has; `None` for one that never had a message.
@@ -64,7 +73,7 @@ impl Reader {
     /// The messages of a stream from one sequence through another, or to its end.
     pub fn read(&self, stream: u32, from: u64, through: u64, limits: &PageLimits) -> Page {
         let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from.max(1)) };
-        let walk = Walk::new(stream, &snapshot, (from, through), limits);
+        let walk = self.walk(stream, &snapshot, (from, through), limits);
         walk.run(|walk, segment, _| walk.read_chunks(segment, None))
     }
 
@@ -80,8 +89,17 @@ impl Reader {
         limits: &PageLimits,
     ) -> Page {
         let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from.max(1)) };
-        let walk = Walk::new(stream, &snapshot, (from, through), limits);
+        let walk = self.walk(stream, &snapshot, (from, through), limits);
         walk.run(|walk, segment, summary| self.read_segment(walk, segment, summary, pattern))
+    }
+
+    fn walk<'a>(&self, stream: u32, snapshot: &'a Snapshot, range: (u64, u64), limits: &'a PageLimits) -> Walk<'a> {
+        let walk = Walk::new(stream, snapshot, range, limits);
+        if self.passes_unreadable { walk.past_unreadable() } else { walk }
+    }
+
+    fn backwards<'a>(&self, stream: u32, snapshot: &'a Snapshot, through: u64) -> Backwards<'a> {
+        Backwards { stream, snapshot, through, passes_unreadable: self.passes_unreadable }
     }
 
     fn read_segment(&self, walk: &mut Walk<'_>, segment: &Segment, summary: &Summary, pattern: Pattern<'_>) -> Full {
@@ -118,14 +136,14 @@ impl Reader {
         let from = after.saturating_add(1);
         let Some(snapshot) = self.shared.snapshot(stream) else { return Page::new(from) };
         let through = as_of.min(snapshot.stream.last_sequence);
-        let search = Backwards { stream, snapshot: &snapshot, through };
+        let search = self.backwards(stream, &snapshot, through);
         let found = self.shared.last_values.find(&search, pattern, after, limits.messages);
-        let Some(places) = found.ok().filter(|_| snapshot.is_whole()) else {
+        let Ok(places) = found else {
             let mut page = Page::new(from);
             page.cut_short();
             return page;
         };
-        let walk = Walk::new(stream, &snapshot, (from, places.through), limits);
+        let walk = self.walk(stream, &snapshot, (from, places.through), limits);
         walk.run(|walk, segment, _| walk.read_places(segment, places.in_segment(segment.id()), Some(pattern)))
     }
 
@@ -135,7 +153,7 @@ impl Reader {
     /// [`Unreadable`].
     pub fn newest_sequences(&self, stream: u32, topic: &str, n: usize) -> Result<Vec<u64>, Unreadable> {
         let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(Vec::new()) };
-        Backwards { stream, snapshot: &snapshot, through: u64::MAX }.of_topic(topic, n)
+        self.backwards(stream, &snapshot, u64::MAX).of_topic(topic, n)
     }
 
     /// The position right before the newest `n` messages, up to `through`, that a pattern matches: before the first of
@@ -150,8 +168,8 @@ impl Reader {
         n: usize,
         through: u64,
     ) -> Result<u64, Unreadable> {
-        let Some(snapshot) = self.whole_snapshot(stream)? else { return Ok(through) };
-        let nth = Backwards { stream, snapshot: &snapshot, through }.nth(pattern, n, &self.shared.selections)?;
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(through) };
+        let nth = self.backwards(stream, &snapshot, through).nth(pattern, n, &self.shared.selections)?;
         Ok(nth.map_or(through, |sequence| sequence.saturating_sub(1)))
     }
 
@@ -160,12 +178,12 @@ impl Reader {
     /// # Errors
     /// [`Unreadable`].
     pub fn sequence_at(&self, stream: u32, time_us: u64) -> Result<u64, Unreadable> {
-        let Some(snapshot) = self.whole_snapshot(stream)? else { return Ok(1) };
+        let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(1) };
         let StreamState { first_sequence, last_sequence, .. } = snapshot.stream;
         for segment in snapshot.segments.iter() {
             let summary = segment.summary(stream);
             if summary.is_some_and(|summary| summary.count > 0 && summary.last_time_us >= time_us)
-                && let Some(sequence) = first_at(segment, stream, time_us)?
+                && let Some(sequence) = self.first_at(segment, stream, time_us)?
             {
                 return Ok(sequence.clamp(first_sequence, last_sequence.saturating_add(1)));
             }
@@ -173,15 +191,36 @@ impl Reader {
         Ok(last_sequence.saturating_add(1).max(first_sequence))
     }
 
-    /// To look for something in all of a stream.
-    fn whole_snapshot(&self, stream: u32) -> Result<Option<Snapshot>, Unreadable> {
-        let Some(snapshot) = self.shared.snapshot(stream) else { return Ok(None) };
-        if snapshot.is_whole() { Ok(Some(snapshot)) } else { Err(Unreadable) }
+    /// The first sequence in a segment that was not published before a time. What cannot be read and stands right before it
+    /// may be it.
+    fn first_at(&self, segment: &Segment, stream: u32, time_us: u64) -> Result<Option<u64>, Unreadable> {
+        let first = segment.look_up(|index| index.places(stream, index.chunk(stream, By::Time(time_us))))?;
+        let from = first.and_then(|places| Some(places.first()?.sequence)).unwrap_or(0);
+        let (mut unread, mut unread_count) = (None, 0);
+        let mut buffer = Vec::new();
+        for places in segment.chunks_from(stream, from) {
+            for place in places? {
+                match segment.read_record(place.offset, &mut buffer) {
+                    Ok(Some(read)) if read.record.time_us >= time_us => return Ok(unread.or(Some(place.sequence))),
+                    Ok(Some(_)) => unread = None,
+                    Ok(None) => {}
+                    Err(_) if self.passes_unreadable && unread_count < MOST_UNREAD => {
+                        unread = unread.or(Some(place.sequence));
+                        unread_count += 1;
+                    }
+                    Err(unreadable) => return Err(unreadable),
+                }
+            }
+        }
+        Ok(unread)
     }
 
     /// The message ids of streams' windows, of each stream the newest that its window holds, in no order. `window` is
     /// asked for each stream's number. Reads one segment's at a time, and only of segments with messages in a window.
-    pub fn message_ids(&self, window: impl Fn(u32) -> Option<IdWindow>) -> Vec<MessageId> {
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn message_ids(&self, window: impl Fn(u32) -> Option<IdWindow>) -> Result<Vec<MessageId>, Unreadable> {
         let segments = Arc::clone(&read_lock(&self.shared.state).segments);
         let mut found = Vec::new();
         let mut counts = HashMap::<u32, usize>::new();
@@ -196,7 +235,7 @@ impl Reader {
             if windows.is_empty() {
                 continue;
             }
-            for (stream, ids) in newest_ids(segment, &windows) {
+            for (stream, ids) in newest_ids(segment, &windows)? {
                 *counts.entry(stream).or_default() += ids.len();
                 found.extend(ids);
             }
@@ -211,13 +250,16 @@ impl Reader {
                 found.push(id.clone());
             }
         }
-        found
+        Ok(found)
     }
 }
 
 /// Of each stream the newest ids in a segment that its window holds.
-pub(super) fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) -> HashMap<u32, Vec<MessageId>> {
-    let ids = segment.look_up(super::index::Index::message_ids).unwrap_or_default();
+pub(super) fn newest_ids(
+    segment: &Segment,
+    windows: &HashMap<u32, IdWindow>,
+) -> Result<HashMap<u32, Vec<MessageId>>, Unreadable> {
+    let ids = segment.look_up(super::index::Index::message_ids)?;
     let is_in =
         |id: &super::index::Id<'_>| windows.get(&id.stream).is_some_and(|window| id.time_us >= window.from_time_us);
     let mut skipped = HashMap::<u32, usize>::new();
@@ -237,21 +279,5 @@ pub(super) fn newest_ids(segment: &Segment, windows: &HashMap<u32, IdWindow>) ->
         let id = MessageId { stream, sequence, time_us, topic: topic.to_owned(), id: bytes.to_vec() };
         found.entry(stream).or_default().push(id);
     }
-    found
-}
-
-/// The first sequence in a segment that was not published before a time.
-fn first_at(segment: &Segment, stream: u32, time_us: u64) -> Result<Option<u64>, Unreadable> {
-    let first = segment.look_up(|index| index.places(stream, index.chunk(stream, By::Time(time_us))))?;
-    let from = first.and_then(|places| Some(places.first()?.sequence)).unwrap_or(0);
-    let mut buffer = Vec::new();
-    for places in segment.chunks_from(stream, from) {
-        for place in places? {
-            let read = segment.read_record(place.offset, &mut buffer)?;
-            if read.is_some_and(|read| read.record.time_us >= time_us) {
-                return Ok(Some(place.sequence));
-            }
-        }
-    }
-    Ok(None)
+    Ok(found)
 }

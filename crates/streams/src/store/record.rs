@@ -45,6 +45,16 @@ pub struct Record<'a> {
     pub delivery: &'a [u8],
 }
 
+impl Record<'_> {
+    /// The most that one takes on disk, in bytes.
+    pub const MAX_BYTES: u64 = MAX_BYTES as u64;
+
+    /// What it takes on disk, in bytes.
+    pub fn encoded_len(&self) -> u64 {
+        len(self) as u64
+    }
+}
+
 /// What a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::damage::{Cut, Damage};
+use super::error::{OpenError, Unreadable};
 use super::index::{By, Index, Summary};
 use super::ledger::Ledger;
 use super::manifest::{Floor, Manifest};
@@ -56,11 +57,11 @@ pub struct TopicTail {
 }
 
 /// Segments' numbers, and where in each the last damage begins whose messages are not known.
-pub(super) type Unreadable = [(u64, u64)];
+pub(super) type Uncertain = [(u64, u64)];
 
 pub(super) struct RecoveredStreams {
     streams: BTreeMap<u32, RecoveredStream>,
-    nothing_is_unreadable: bool,
+    nothing_is_uncertain: bool,
 }
 
 /// A stream while the segments are gone through.
@@ -87,7 +88,13 @@ impl Gathering {
         Self { stream, expected: first_sequence, last_segment: None }
     }
 
-    fn add(&mut self, segment: &Arc<Segment>, summary: Summary, ledger: &mut Ledger, damage: &mut Vec<Damage>) {
+    fn add(
+        &mut self,
+        segment: &Arc<Segment>,
+        summary: Summary,
+        ledger: &mut Ledger,
+        damage: &mut Vec<Damage>,
+    ) -> Result<(), Unreadable> {
         let first_sequence = self.stream.first_sequence;
         let (covers_first, covers_last) = summary.covers;
         if covers_last >= self.stream.last_sequence {
@@ -98,7 +105,7 @@ impl Gathering {
             self.last_segment = Some((Arc::clone(segment), summary));
         }
         if covers_last < first_sequence {
-            return;
+            return Ok(());
         }
         self.lose(summary.stream, self.expected, covers_first.saturating_sub(1), damage);
         for (first, last) in segment.lost(summary.stream) {
@@ -108,7 +115,7 @@ impl Gathering {
         let totals = if summary.first_sequence >= first_sequence {
             Totals { messages: summary.count, bytes: summary.bytes }
         } else {
-            part(segment, summary.stream, first_sequence)
+            part(segment, summary.stream, first_sequence)?
         };
         self.stream.count += totals.messages;
         self.stream.bytes += totals.bytes;
@@ -116,6 +123,7 @@ impl Gathering {
             let newest = Extent { last: summary.last_sequence, newest_time_us: summary.last_time_us, totals };
             ledger.add(summary.stream, segment, newest);
         }
+        Ok(())
     }
 
     fn lose(&self, stream: u32, first: u64, last: u64, damage: &mut Vec<Damage>) {
@@ -125,8 +133,8 @@ impl Gathering {
         }
     }
 
-    fn end_is_certain(&self, unreadable: &Unreadable) -> bool {
-        let Some((segment, summary)) = &self.last_segment else { return unreadable.is_empty() };
+    fn end_is_certain(&self, uncertain: &Uncertain) -> bool {
+        let Some((segment, summary)) = &self.last_segment else { return uncertain.is_empty() };
         let number = segment.id().number;
         let end = || {
             let by = By::Sequence(summary.last_sequence);
@@ -134,7 +142,7 @@ impl Gathering {
             let places = segment.look_up(look).ok().flatten()?;
             places.last().map(super::index::Place::end)
         };
-        !unreadable
+        !uncertain
             .iter()
             .any(|(damaged, start)| *damaged > number || (*damaged == number && end().is_none_or(|end| end <= *start)))
     }
@@ -144,26 +152,27 @@ impl RecoveredStreams {
     pub(super) fn gather(
         segments: &[Arc<Segment>],
         manifest: &Manifest,
-        unreadable: &Unreadable,
+        uncertain: &Uncertain,
         damage: &mut Vec<Damage>,
-    ) -> (Self, Ledger) {
+    ) -> Result<(Self, Ledger), OpenError> {
         let mut ledger = Ledger::default();
         let floors = manifest.streams.iter();
         let mut streams: BTreeMap<u32, Gathering> =
             floors.map(|(number, floor)| (*number, Gathering::new(*floor))).collect();
         for segment in segments {
+            let unread = |_| OpenError::unread(segment.id().index_name());
             for summary in segment.summaries() {
                 let stream = streams.entry(summary.stream).or_insert_with(|| Gathering::new(Floor::default()));
-                stream.add(segment, summary, &mut ledger, damage);
+                stream.add(segment, summary, &mut ledger, damage).map_err(unread)?;
             }
-            add_topics(segment, &mut streams);
+            add_topics(segment, &mut streams).map_err(unread)?;
         }
         for (number, stream) in &mut streams {
             stream.lose(*number, stream.expected, stream.stream.last_sequence, damage);
-            stream.stream.end_is_certain = stream.end_is_certain(unreadable);
+            stream.stream.end_is_certain = stream.end_is_certain(uncertain);
         }
         let streams = streams.into_iter().map(|(number, stream)| (number, stream.stream)).collect();
-        (Self { streams, nothing_is_unreadable: unreadable.is_empty() }, ledger)
+        Ok((Self { streams, nothing_is_uncertain: uncertain.is_empty() }, ledger))
     }
 
     /// As readers and the log need them, removed ones included.
@@ -179,31 +188,31 @@ impl RecoveredStreams {
 
     pub(super) fn recovered(mut self, cut: Option<Cut>, damage: Vec<Damage>) -> Recovered {
         self.streams.retain(|_, stream| stream.first_sequence != u64::MAX);
-        let (streams, absent_streams_are_empty) = (self.streams, self.nothing_is_unreadable);
+        let (streams, absent_streams_are_empty) = (self.streams, self.nothing_is_uncertain);
         Recovered { is_new: false, cut, damage, streams, absent_streams_are_empty }
     }
 }
 
 /// What a segment has of which retention took the beginning.
-fn part(segment: &Segment, stream: u32, first_sequence: u64) -> Totals {
+fn part(segment: &Segment, stream: u32, first_sequence: u64) -> Result<Totals, Unreadable> {
     let mut part = Totals::default();
-    for place in segment.chunks_from(stream, first_sequence).map_while(Result::ok).flatten() {
-        if place.sequence >= first_sequence {
+    for places in segment.chunks_from(stream, first_sequence) {
+        for place in places?.iter().filter(|place| place.sequence >= first_sequence) {
             part.messages += 1;
             part.bytes += place.len;
         }
     }
-    part
+    Ok(part)
 }
 
-fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
+fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) -> Result<(), Unreadable> {
     // Visited anew when the index turns out to be damaged, so they are only taken over when all of them were seen.
     let topics = segment.look_up(|index| {
         let mut topics = Vec::new();
         index.each_topic(|stream, topic, summary| topics.push((stream, Box::<str>::from(topic), summary)))?;
         Ok(topics)
-    });
-    for (number, topic, summary) in topics.unwrap_or_default() {
+    })?;
+    for (number, topic, summary) in topics {
         let Some(gathering) = streams.get_mut(&number) else { continue };
         let first_sequence = gathering.stream.first_sequence;
         if summary.last.sequence < first_sequence {
@@ -211,16 +220,17 @@ fn add_topics(segment: &Segment, streams: &mut BTreeMap<u32, Gathering>) {
         }
         let mut count = summary.count;
         if summary.first_sequence < first_sequence {
-            count = count_from(segment, number, &topic, first_sequence);
+            count = count_from(segment, number, &topic, first_sequence)?;
         }
         let tail = gathering.stream.topics.entry(topic).or_default();
         tail.last_sequence = tail.last_sequence.max(summary.last.sequence);
         tail.count += count;
     }
+    Ok(())
 }
 
 /// How many messages of a topic a segment has from a sequence on.
-fn count_from(segment: &Segment, stream: u32, topic: &str, first_sequence: u64) -> u64 {
-    let places = segment.look_up(|index| index.topic_places(stream, topic)).unwrap_or_default();
-    places.iter().filter(|place| place.sequence >= first_sequence).count() as u64
+fn count_from(segment: &Segment, stream: u32, topic: &str, first_sequence: u64) -> Result<u64, Unreadable> {
+    let places = segment.topic_places(stream, topic)?;
+    Ok(places.iter().filter(|place| place.sequence >= first_sequence).count() as u64)
 }

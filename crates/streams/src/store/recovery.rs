@@ -6,10 +6,13 @@
 //! 3. The last segment is scanned (`end`). What a crash tore off its end is named, and so is damage before that.
 //! 4. What no segment has of a stream, though it should, is named.
 //!
+//! What the disk gives an error for may be sound, so nothing is concluded from it: where the manifest, a header, the last
+//! segment, or an index and its log cannot be read, the store is not opened.
+//!
 //! Nothing that tells of damage is changed here: that waits for [`Log::settle`](super::log::Log::settle), when the caller
 //! has kept what follows from it. A start that is refused or killed in between leaves the next one the same to find.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
@@ -28,7 +31,7 @@ use super::manifest::{self, Manifest};
 use super::record;
 use super::recovered::{Recovered, RecoveredStreams};
 use super::salt;
-use super::scan::{read_what_can_be_read, scan};
+use super::scan::{read_whole, scan};
 use super::segment::Segment;
 use super::select::Selections;
 use super::shared::{Shared, State};
@@ -95,12 +98,12 @@ pub(super) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
         segments.extend(active.iter().map(|active| Arc::clone(&active.segment)));
     }
     let has_no_manifest = unsettled.has_no_manifest;
-    let (streams, ledger) = RecoveredStreams::gather(&segments, &manifest, &uncertain, &mut damage);
+    let (streams, ledger) = RecoveredStreams::gather(&segments, &manifest, &uncertain, &mut damage)?;
     let shared = Shared {
         state: RwLock::new(State { segments: Arc::new(segments), streams: streams.states(), replaced: HashMap::new() }),
         selections: Selections::default(),
         last_values: LastValues::default(),
-        carried: RwLock::new(Carried::read(&**disk)),
+        carried: RwLock::new(Carried::read(&**disk)?),
     };
     let recovered = Recovered { is_new: has_no_manifest, ..streams.recovered(cut, damage) };
     Ok(Opened { shared, next_number, active, unsettled, unreadable, ledger, recovered })
@@ -148,8 +151,7 @@ fn open_sealed(disk: &Arc<dyn Disk>, found: &Found) -> Result<Option<Sealed>, Op
     let header = match found.header {
         Ok(header) => header,
         Err(BadHeader::Damaged) => {
-            let (bytes, _) = read_what_can_be_read(&*found.file, found.len);
-            let Some(salt) = salt::recover(&bytes) else { return Ok(None) };
+            let Some(salt) = salt::recover(&read_log(found)?) else { return Ok(None) };
             Header { id: found.id, salt }
         }
         Err(_) => return Ok(None),
@@ -163,32 +165,32 @@ fn open_sealed(disk: &Arc<dyn Disk>, found: &Found) -> Result<Option<Sealed>, Op
         let segment = Segment::new(Arc::clone(disk), header, file, Index::File(Arc::new(index)));
         return Ok(Some((segment, lost.into_iter().collect())));
     }
-    let (bytes, incomplete) = read_what_can_be_read(&*found.file, found.len);
-    let scan = scan(&bytes, header.salt).map_err(|version| OpenError::Newer {
+    let scan = scan(&read_log(found)?, header.salt).map_err(|version| OpenError::Newer {
         file: found.id.log_name(),
         found: u32::from(version),
         known: u32::from(record::VERSION),
     })?;
     let segment = Segment::new(Arc::clone(disk), header, file, Index::Memory(scan.index));
-    if incomplete {
-        // It may be sound: an index of what could not be read now would say for ever that it is lost.
-        segment.note_partial();
-    } else if scan.bad.is_empty() {
+    if scan.bad.is_empty() {
         // Of a damaged segment the next start shall tell the damage again.
         segment.save_index(found.len);
     }
     Ok(Some((segment, scan.bad)))
 }
 
+fn read_log(found: &Found) -> Result<Vec<u8>, OpenError> {
+    read_whole(&*found.file, found.len).map_err(|(_, error)| io_error("read", found.id.log_name())(error))
+}
+
 /// Numbers that should be among the segments and are not, as first and last.
-fn missing_segments(found: &[Found], last: Option<&Last>, manifest: &Manifest) -> Vec<(u64, u64)> {
-    let ids: Vec<SegmentId> = found.iter().map(|found| found.id).chain(last.map(|last| last.found.id)).collect();
-    let lost = manifest.live.iter().filter(|id| !ids.contains(id));
-    let mut missing: Vec<_> = lost.map(|id| (id.number, id.number)).collect();
+fn missing_segments(found: &[Found], last: Option<&Last>, manifest: &Manifest) -> BTreeSet<(u64, u64)> {
+    let ids: BTreeSet<SegmentId> = found.iter().map(|found| found.id).chain(last.map(|last| last.found.id)).collect();
+    let lost = manifest.live.difference(&ids);
+    let mut missing: BTreeSet<_> = lost.map(|id| (id.number, id.number)).collect();
     let mut expected = manifest.open_from;
     for id in ids.iter().filter(|id| id.number >= manifest.open_from) {
-        if id.number > expected && !missing.contains(&(expected, id.number - 1)) {
-            missing.push((expected, id.number - 1));
+        if id.number > expected {
+            missing.insert((expected, id.number - 1));
         }
         expected = id.number.saturating_add(1);
     }

@@ -23,20 +23,8 @@ const FEW_TOPICS: usize = if cfg!(test) { 2 } else { 16 };
 type Searches = HashMap<Box<str>, Search, RandomState>;
 
 impl Log {
-    /// Says that messages of a topic before a sequence were replaced by newer ones; never what is newer than the last
-    /// committed one.
-    pub fn replace(&mut self, stream: u32, topic: &str, first_sequence: u64) {
-        let Some(state) = self.committed(stream) else { return };
-        let before = self.floor(stream, topic);
-        let first = first_sequence.min(state.last_sequence);
-        if before.is_none_or(|before| before.first < first) {
-            let search = Search { first: Some(first), ..Search::new(u64::MAX, before, state.first_sequence) };
-            self.search(stream, std::iter::once((topic.into(), search)).collect(), None);
-        }
-    }
-
-    /// Replaces all but the newest `max` messages of each of these topics, as [`replace`](Self::replace) would: to be
-    /// said now and then of the topics that were published to. Reads little more than what came since the last time.
+    /// Replaces all but the newest `max` messages of each of these topics, of those that are committed: to be said now and
+    /// then of the topics that were published to. Reads little more than what came since the last time.
     pub fn replace_beyond<'a>(&mut self, stream: u32, max: NonZeroU32, topics: impl IntoIterator<Item = &'a str>) {
         let Some(state) = self.committed(stream) else { return };
         let max = u64::from(max.get());

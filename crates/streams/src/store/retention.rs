@@ -1,15 +1,18 @@
 //! What retention, purges and removals take away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 
+use super::carried::{self, Carried};
 use super::cut::kept_between;
-use super::error::StoreFailed;
+use super::disk::Disk;
+use super::error::{StoreFailed, Unreadable};
 use super::header::{self, SegmentId};
 use super::index::Summary;
 use super::log::Log;
 use super::manifest::{self, Floor, Manifest};
-use super::reader::{IdWindow, newest_ids};
+use super::reader::{IdWindow, MessageId, newest_ids};
 use super::segment::{Segment, read_lock, write_lock};
 use super::shared::{StreamState, StreamStates};
 use crate::stream::Totals;
@@ -100,32 +103,48 @@ impl Log {
         Ok(freed)
     }
 
-    /// Says which message ids count, by the streams' numbers. Those of segments that are unlinked from now on are carried
-    /// over, so that the next start knows them ([`Reader::message_ids`](super::Reader::message_ids)).
+    /// Says which message ids count, by the streams' numbers: to be said before anything may be unlinked
+    /// ([`retain`](Self::retain), [`remove`](Self::remove), [`free`](Self::free)). Those of segments that are unlinked are
+    /// carried over, so that the next start knows them ([`Reader::message_ids`](super::Reader::message_ids)).
     pub fn set_id_windows(&mut self, windows: impl IntoIterator<Item = (u32, IdWindow)>) {
         write_lock(&self.shared.carried).windows = windows.into_iter().collect();
     }
 
-    /// Keeps the message ids of segments that are about to be unlinked, as far as they count.
-    fn carry_ids_of(&self, dead: &[Arc<Segment>]) {
-        if dead.is_empty() {
-            return;
+    /// The message ids of a segment that count.
+    fn ids_of(&self, segment: &Segment) -> Result<Vec<MessageId>, Unreadable> {
+        let carried = read_lock(&self.shared.carried);
+        let young = |summary: &Summary| {
+            let window = carried.windows.get(&summary.stream)?;
+            (summary.last_time_us >= window.from_time_us).then_some((summary.stream, *window))
+        };
+        let windows: HashMap<_, _> = segment.summaries().iter().filter_map(young).collect();
+        drop(carried);
+        if windows.is_empty() {
+            return Ok(Vec::new());
         }
-        let mut carried = write_lock(&self.shared.carried);
-        let mut ids = Vec::new();
-        for segment in dead {
-            let young = |summary: &Summary| {
-                let window = carried.windows.get(&summary.stream)?;
-                (summary.last_time_us >= window.from_time_us).then_some((summary.stream, *window))
-            };
-            let windows: HashMap<_, _> = segment.summaries().iter().filter_map(young).collect();
-            if !windows.is_empty() {
-                ids.extend(newest_ids(segment, &windows).into_values().flatten());
-            }
-        }
-        if carried.take_over(ids) {
+        Ok(newest_ids(segment, &windows)?.into_values().flatten().collect())
+    }
+
+    /// Keeps message ids of segments that are about to be unlinked.
+    fn carry(&mut self, ids: Vec<MessageId>, streams: &StreamStates) {
+        let is_there = |stream| streams.get(&stream).is_some_and(|state| state.first_sequence != REMOVED);
+        let content = write_lock(&self.shared.carried).take_over(ids, is_there);
+        if let Some(content) = content {
             // Without room for them they are forgotten by the next start.
-            let _ = carried.write(&*self.disk);
+            let _ = self.write_with_reserve(carried::NAME, |disk| Carried::write(&content, disk));
+        }
+    }
+
+    /// Writes a file, on a full disk in the place of the reserve.
+    fn write_with_reserve(
+        &mut self,
+        name: &'static str,
+        write: impl Fn(&dyn Disk) -> io::Result<()>,
+    ) -> Result<(), StoreFailed> {
+        let failed = |error| StoreFailed::new("write", name, &error);
+        match write(&*self.disk).map_err(failed) {
+            Err(full) if full.full && self.reserve.release(&*self.disk) => write(&*self.disk).map_err(failed),
+            written => written,
         }
     }
 
@@ -188,7 +207,12 @@ impl Log {
     }
 
     fn set_first_sequences(&mut self, mut streams: StreamStates) -> Result<Freed, StoreFailed> {
-        let (dead, live): (Vec<_>, Vec<_>) = self.sealed().into_iter().partition(|segment| is_dead(segment, &streams));
+        let mut ids = Vec::new();
+        // One whose ids count and cannot be read now stays a while.
+        let can_go = |segment: &Arc<Segment>| {
+            is_dead(segment, &streams) && self.ids_of(segment).map(|of_segment| ids.extend(of_segment)).is_ok()
+        };
+        let (dead, live): (Vec<_>, Vec<_>) = self.sealed().into_iter().partition(can_go);
         let is_anywhere = |stream| {
             self.segments().iter().any(|segment| {
                 let is_live = !dead.iter().any(|dead| dead.id() == segment.id());
@@ -196,7 +220,9 @@ impl Log {
             })
         };
         streams.retain(|stream, state| state.first_sequence != REMOVED || is_anywhere(*stream));
-        self.carry_ids_of(&dead);
+        if !dead.is_empty() {
+            self.carry(ids, &streams);
+        }
         let manifest = self.manifest(&streams, &live);
         self.write_manifest(&manifest)?;
         self.replace_segments(live, streams);
@@ -217,8 +243,7 @@ impl Log {
     pub(super) fn manifest(&self, streams: &StreamStates, sealed: &[Arc<Segment>]) -> Manifest {
         let active = self.active.as_ref().filter(|active| active.len > 0 && !active.is_new);
         let ids = sealed.iter().chain(active.map(|active| &active.segment)).map(|segment| segment.id());
-        let mut live: Vec<SegmentId> = ids.chain(self.unreadable.iter().copied()).collect();
-        live.sort_unstable();
+        let live: BTreeSet<SegmentId> = ids.chain(self.unreadable.iter().copied()).collect();
         let floor = |state: &StreamState| Floor {
             first_sequence: state.first_sequence,
             last_sequence: state.last_sequence,
@@ -230,14 +255,8 @@ impl Log {
     }
 
     pub(super) fn write_manifest(&mut self, manifest: &Manifest) -> Result<(), StoreFailed> {
-        let mut written = manifest.write(&*self.disk);
-        if let Err(error) = &written
-            && StoreFailed::new("write", manifest::NAME, error).full
-            && self.reserve.release(&*self.disk)
-        {
-            written = manifest.write(&*self.disk);
-        }
-        written.map_err(|error| self.fail(StoreFailed::new("write", manifest::NAME, &error)))
+        let written = self.write_with_reserve(manifest::NAME, |disk| manifest.write(disk));
+        written.map_err(|failed| self.fail(failed))
     }
 
     /// Lets readers see other sealed segments, and other first sequences.
@@ -273,5 +292,5 @@ fn is_dead(segment: &Segment, streams: &StreamStates) -> bool {
         |summary: &Summary| streams.get(&summary.stream).is_some_and(|stream| summary.covers.1 < stream.first_sequence);
     // Where the index names nothing, the file has to be empty too.
     let has_nothing = || segment.file.len().is_ok_and(|len| len <= header::BYTES as u64);
-    segment.is_whole() && summaries.iter().all(is_taken) && (!summaries.is_empty() || has_nothing())
+    summaries.iter().all(is_taken) && (!summaries.is_empty() || has_nothing())
 }

@@ -1,5 +1,6 @@
 //! Reading a whole segment to make its index: what is sound, what is not, and where it goes on behind damage.
 
+use std::io;
 use std::ops::Range;
 
 use super::disk::DiskFile;
@@ -95,37 +96,14 @@ impl Search<'_> {
     }
 }
 
-/// The bytes of a file, or where it cannot be read.
-pub(super) fn read_whole(file: &dyn DiskFile, len: u64) -> Result<Vec<u8>, u64> {
+/// The bytes of a file, or from where on it cannot be read, and why.
+pub(super) fn read_whole(file: &dyn DiskFile, len: u64) -> Result<Vec<u8>, (u64, io::Error)> {
     const PIECE_BYTES: usize = 1 << 20;
-    let mut bytes = vec![0; usize::try_from(len).map_err(|_| 0_u64)?];
+    let mut bytes = vec![0; usize::try_from(len).map_err(|error| (0, io::Error::other(error)))?];
     let mut offset = 0_u64;
     for piece in bytes.chunks_mut(PIECE_BYTES) {
-        file.read_at(piece, offset).map_err(|_| offset)?;
+        file.read_at(piece, offset).map_err(|error| (offset, error))?;
         offset += piece.len() as u64;
     }
     Ok(bytes)
-}
-
-/// The bytes of a file, with zeros where they cannot be read, and whether there are such places.
-pub(super) fn read_what_can_be_read(file: &dyn DiskFile, len: u64) -> (Vec<u8>, bool) {
-    const PIECE_BYTES: usize = 1 << 20;
-    const SMALL_PIECE_BYTES: usize = 4096;
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    let mut incomplete = false;
-    let mut offset = 0_u64;
-    for piece in bytes.chunks_mut(PIECE_BYTES) {
-        if file.read_at(piece, offset).is_err() {
-            let mut at = offset;
-            for small in piece.chunks_mut(SMALL_PIECE_BYTES) {
-                if file.read_at(small, at).is_err() {
-                    small.fill(0);
-                    incomplete = true;
-                }
-                at += small.len() as u64;
-            }
-        }
-        offset += piece.len() as u64;
-    }
-    (bytes, incomplete)
 }

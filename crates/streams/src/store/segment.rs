@@ -1,7 +1,7 @@
 //! One segment: its file, and where its records are.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::disk::{Disk, DiskFile};
@@ -19,8 +19,6 @@ pub(super) struct Segment {
     index: RwLock<Index>,
     /// How often the index was made anew.
     rebuilds: AtomicU64,
-    /// The disk gave errors when the index was made from the log: it may have less than there is.
-    is_partial: AtomicBool,
     /// Where the log could not be read the last time that all of it was wanted; `READABLE`: nowhere.
     unread_at: AtomicU64,
     saving: Mutex<()>,
@@ -51,7 +49,6 @@ impl Segment {
             disk,
             index: RwLock::new(index),
             rebuilds: AtomicU64::new(0),
-            is_partial: AtomicBool::new(false),
             unread_at: AtomicU64::new(READABLE),
             saving: Mutex::default(),
         }
@@ -61,36 +58,12 @@ impl Segment {
         self.header.id
     }
 
-    /// Says that the disk gave errors when the index was made: it is never saved, and nothing is concluded from what it
-    /// does not have, until the log could be read again.
-    pub(super) fn note_partial(&self) {
-        self.is_partial.store(true, Ordering::Release);
-    }
-
-    /// Whether the index has all that the log has.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.is_partial.load(Ordering::Acquire)
-    }
-
-    /// As [`is_whole`](Self::is_whole), but tries first to make it so.
-    pub(super) fn make_whole(&self) -> bool {
-        if self.is_whole() {
-            return true;
-        }
-        let Ok(rebuilt) = self.index_from_log() else { return false };
-        let mut index = write_lock(&self.index);
-        *index = rebuilt;
-        self.rebuilds.fetch_add(1, Ordering::Release);
-        self.is_partial.store(false, Ordering::Release);
-        true
-    }
-
     /// How often the index was made anew. While this stays the same, so does what the index says is lost.
     pub(super) fn rebuilds(&self) -> u64 {
         self.rebuilds.load(Ordering::Acquire)
     }
 
-    /// Looks at what the index has in memory.
+    /// Looks at what the index has in memory wherever it is.
     pub(super) fn peek<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
         look(&read_lock(&self.index))
     }
@@ -100,7 +73,7 @@ impl Segment {
     /// # Errors
     /// The index cannot be read, and neither can the log.
     pub(super) fn look_up<T>(&self, look: impl Fn(&Index) -> Result<T, IndexFailed>) -> Result<T, Unreadable> {
-        let failed = match self.peek(&look) {
+        let failed = match self.look(&look) {
             Ok(found) => return Ok(found),
             Err(failed) => failed,
         };
@@ -119,6 +92,15 @@ impl Segment {
         look(&index).map_err(|_| Unreadable)
     }
 
+    /// Reads no file under the lock.
+    fn look<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        let index = read_lock(&self.index);
+        let Index::File(file) = &*index else { return look(&index) };
+        let in_file = Index::File(Arc::clone(file));
+        drop(index);
+        look(&in_file)
+    }
+
     /// Takes in what was committed.
     pub(super) fn extend(&self, records: impl FnOnce(&mut MemoryIndex)) {
         if let Index::Memory(index) = &mut *write_lock(&self.index) {
@@ -131,9 +113,6 @@ impl Segment {
     pub(super) fn save_index(&self, log_len: u64) {
         // Two that write one file would tear it.
         let _alone = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_whole() {
-            return;
-        }
         let bytes = match &*read_lock(&self.index) {
             Index::Memory(index) => encode(index, self.header, log_len),
             Index::File(_) => return,
@@ -160,7 +139,7 @@ impl Segment {
         }
         let len = self.file.len().map_err(|_| Unreadable)?;
         let read = read_whole(&*self.file, len);
-        self.unread_at.store(read.as_ref().err().copied().unwrap_or(READABLE), Ordering::Relaxed);
+        self.unread_at.store(read.as_ref().err().map_or(READABLE, |(at, _)| *at), Ordering::Relaxed);
         let scan = scan(&read.map_err(|_| Unreadable)?, self.header.salt).map_err(|_| Unreadable)?;
         Ok(Index::Memory(scan.index))
     }

@@ -101,11 +101,6 @@ impl Shared {
 }
 
 impl Snapshot {
-    /// Whether the index of every segment has all that its log has, also of those that could not be read before.
-    pub(super) fn is_whole(&self) -> bool {
-        self.segments.iter().all(|segment| segment.make_whole())
-    }
-
     /// The first sequence of a topic that was not taken and not replaced.
     pub(super) fn floor(&self, topic: &str) -> u64 {
         let replaced = self.replaced.as_ref().map_or(0, |topics| read_lock(topics).first(topic));

@@ -17,6 +17,9 @@ use crate::stream::PageLimits;
 const SPAN_BYTES: u64 = 256 << 10;
 const READ_ALONG_BYTES: u64 = 4 << 10;
 
+/// Of more messages in a row that the disk gives errors for nobody tells that all else is well.
+pub(super) const MOST_UNREAD: usize = 1024;
+
 /// Whether a page has room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
@@ -35,8 +38,10 @@ pub(super) struct Walk<'a> {
     limits: &'a PageLimits,
     page: Page,
     looked_at: usize,
-    /// Not everything that the segments have is known, so what nobody has is not damaged for sure.
-    is_whole: bool,
+    /// The first messages that the disk gives an error for are to be named.
+    passes_unreadable: bool,
+    /// Those that are named go up to here.
+    unread_through: u64,
     /// What was read last.
     buffer: Vec<u8>,
 }
@@ -51,8 +56,23 @@ impl<'a> Walk<'a> {
         let page = Page::new(from.max(snapshot.stream.first_sequence));
         let through = through.min(snapshot.stream.last_sequence);
         let replaced = snapshot.replaced.as_ref().filter(|_| snapshot.has_replaced());
-        let is_whole = snapshot.is_whole();
-        Self { stream, snapshot, replaced, through, limits, page, looked_at: 0, is_whole, buffer: Vec::new() }
+        Self {
+            stream,
+            snapshot,
+            replaced,
+            through,
+            limits,
+            page,
+            looked_at: 0,
+            passes_unreadable: false,
+            unread_through: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// As [`Reader::past_unreadable`](super::Reader::past_unreadable).
+    pub(super) fn past_unreadable(self) -> Self {
+        Self { passes_unreadable: true, ..self }
     }
 
     /// Goes through the segments that have the stream, and names what no segment has.
@@ -69,11 +89,10 @@ impl<'a> Walk<'a> {
                     return self.finish();
                 }
                 let from = self.next();
-                if self.lose(from, first.saturating_sub(1)) == Full::Yes {
-                    return self.page.finish();
-                }
+                self.page.damage(from, first.saturating_sub(1));
                 self.page.pass(first);
-                let full = self.lose_in(segment, &mut read, &summary);
+                self.lose_all(segment);
+                let full = read(&mut self, segment, &summary);
                 let is_same = segment.rebuilds() == rebuilds;
                 if !is_same {
                     // It may have been read by an index that knows of damage, after one that did not.
@@ -93,32 +112,6 @@ impl<'a> Walk<'a> {
         self.finish()
     }
 
-    /// Reads a segment, up to what it does not have if nobody knows why.
-    fn lose_in(
-        &mut self,
-        segment: &Segment,
-        read: &mut impl FnMut(&mut Self, &Segment, &Summary) -> Full,
-        summary: &Summary,
-    ) -> Full {
-        if self.is_whole {
-            self.lose_all(segment);
-            return read(self, segment, summary);
-        }
-        let unknown = segment.lost(self.stream).into_iter().find(|(_, last)| *last >= self.next());
-        let Some((first, _)) = unknown.filter(|(first, _)| *first <= self.through) else {
-            return read(self, segment, summary);
-        };
-        let before = first.max(self.next()).saturating_sub(1);
-        let through = std::mem::replace(&mut self.through, before);
-        let full = read(self, segment, summary);
-        self.through = through;
-        if full == Full::No {
-            self.page.pass(before.saturating_add(1));
-            return self.cut_short();
-        }
-        full
-    }
-
     /// Names what a segment has lost.
     fn lose_all(&mut self, segment: &Segment) {
         for (first, last) in segment.lost(self.stream) {
@@ -126,19 +119,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Names a range that no segment has; or ends the page before it, where some could not be read.
-    fn lose(&mut self, first: u64, last: u64) -> Full {
-        if first <= last && !self.is_whole {
-            return self.cut_short();
-        }
-        self.page.damage(first, last);
-        Full::No
-    }
-
+    /// Names what no segment has.
     fn finish(mut self) -> Page {
-        if self.lose(self.next(), self.through) == Full::No {
-            self.page.pass(self.through.saturating_add(1));
-        }
+        self.page.damage(self.next(), self.through);
+        self.page.pass(self.through.saturating_add(1));
         self.page.finish()
     }
 
@@ -209,14 +193,30 @@ impl<'a> Walk<'a> {
         }
         for (place, record) in records(segment, span, bytes) {
             let Ok(record) = record else {
-                self.page.pass(place.sequence);
-                return self.cut_short();
+                if self.pass_unread(segment, place.sequence) == Full::Yes {
+                    return Full::Yes;
+                }
+                continue;
             };
             let read = record::read(&record, segment.header.salt).ok();
             if self.take(read.as_ref(), place.sequence, pattern, replaced.as_deref()) == Full::Yes {
                 return Full::Yes;
             }
         }
+        Full::No
+    }
+
+    /// Ends the page before a message that the disk gives an error for, or names it.
+    fn pass_unread(&mut self, segment: &Segment, sequence: u64) -> Full {
+        self.page.pass(sequence);
+        if std::mem::take(&mut self.passes_unreadable) {
+            self.unread_through = last_unread(segment, self.stream, sequence).unwrap_or(0);
+        }
+        if sequence > self.unread_through {
+            return self.cut_short();
+        }
+        self.page.damage(sequence, sequence);
+        self.page.pass(sequence.saturating_add(1));
         Full::No
     }
 
@@ -304,6 +304,22 @@ fn records<'a>(
             None => (place, read_alone(segment, place).map(Cow::Owned)),
         }
     })
+}
+
+/// The last of a stream's messages from one on that the disk gives errors for, if it gives the one behind them in the
+/// same segment.
+fn last_unread(segment: &Segment, stream: u32, first: u64) -> Option<u64> {
+    let mut last = first;
+    for place in segment.chunks_from(stream, first).map_while(Result::ok).flatten().take(MOST_UNREAD) {
+        if place.sequence < first {
+            continue;
+        }
+        if read_alone(segment, &place).is_ok() {
+            return Some(last);
+        }
+        last = place.sequence;
+    }
+    None
 }
 
 /// One record where the read of a whole span failed; nothing if it is not there.

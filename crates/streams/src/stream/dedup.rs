@@ -78,6 +78,13 @@ impl Dedup {
         }
     }
 
+    /// What was noted with a later time counts from this time on: the oldest must not keep all behind it from leaving.
+    pub(super) fn set_time_back(&mut self, now_us: u64) {
+        for seen in &mut self.seen {
+            seen.time_us = seen.time_us.min(now_us);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.seen.len()
     }

@@ -7,7 +7,7 @@ use carillon_wire::PatternBuf;
 use super::Retention;
 
 /// The most bytes of a stream's name.
-pub const MAX_NAME_BYTES: usize = 64;
+pub const MAX_NAME_BYTES: usize = carillon_wire::MAX_STREAM_BYTES;
 /// The most patterns of a stream.
 pub const MAX_PATTERNS: usize = 256;
 

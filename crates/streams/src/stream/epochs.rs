@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-/// The most bytes of an epoch's text.
-pub const MAX_EPOCH_BYTES: usize = 64;
+use carillon_wire::MAX_EPOCH_BYTES;
+
 /// How many earlier epochs a stream remembers.
 pub const MAX_PAST_EPOCHS: usize = 16;
 

@@ -33,7 +33,7 @@ pub use definition::{
     DedupWindow, Definition, DefinitionError, DefinitionFault, Durability, MAX_NAME_BYTES, MAX_PATTERNS, StreamName,
     StreamNameError,
 };
-pub use epochs::{Epoch, EpochChange, EpochError, EpochReason, Epochs, MAX_EPOCH_BYTES, MAX_PAST_EPOCHS, PastEpoch};
+pub use epochs::{Epoch, EpochChange, EpochError, EpochReason, Epochs, MAX_PAST_EPOCHS, PastEpoch};
 pub use memory::MemoryStream;
 pub use page::{Bounds, Gap, Item, LossReason, Page, PageLimits, Read, Select};
 pub use refusal::{ChangeFault, ChangeRefused, Refusal, check_change};
@@ -42,6 +42,4 @@ pub use ring::{Kept, NewestSearch, Ring};
 pub use routes::{Overlap, Routes, RoutesError};
 pub use sets::{contains, shared_topic};
 pub use start::{Origin, Plan, Position, Resumed, Start};
-pub use state::{
-    Decision, MAX_MESSAGE_ID_BYTES, MAX_SEQUENCE, Place, Publication, Recovered, RecoveredId, Stream, Verdict,
-};
+pub use state::{Decision, MAX_SEQUENCE, Place, Publication, Recovered, RecoveredId, Stream, Verdict};

@@ -1,10 +1,10 @@
 //! Why a stream refuses: publications, and changes of its definition.
 
-use carillon_wire::TopicBuf;
+use carillon_wire::{MAX_MESSAGE_ID_BYTES, TopicBuf};
 
 use super::{
     definition::{Definition, Durability, StreamName},
-    state::{MAX_MESSAGE_ID_BYTES, Stream},
+    state::Stream,
 };
 
 /// Why a publication is not kept. The texts are for the publisher's developer.
@@ -64,7 +64,9 @@ pub enum Refusal {
 pub fn check_change(stream: &Stream, new: Option<&Definition>) -> Result<(), ChangeRefused> {
     let old = stream.definition();
     let refused = |fault| Err(ChangeRefused { stream: old.name.clone(), fault });
-    if stream.topic_count() == 0 {
+    let bounds = stream.bounds();
+    // Its topics alone do not tell: those of damaged messages are not known.
+    if stream.topic_count() == 0 && bounds.first > bounds.last {
         return Ok(());
     }
     let Some(new) = new else { return refused(ChangeFault::Removed) };

@@ -17,7 +17,8 @@ const FEW: usize = 64;
 /// `M` is what is kept of a message, cheap to clone: most often its encoded bytes, shared.
 #[derive(Debug)]
 pub struct Ring<M> {
-    /// Ascending by sequence. Replaced ones stay, without their message, until they are the half of all.
+    /// Ascending by sequence. The first one has its message; behind it replaced ones stay, without theirs, until they
+    /// are the half of all.
     slots: VecDeque<Slot<M>>,
     replaced: usize,
     totals: Totals,
@@ -116,6 +117,10 @@ impl<M: Clone> Ring<M> {
     }
 
     fn drop_replaced(&mut self) {
+        // None at the front, where each publication looks for what retention takes.
+        while self.slots.pop_front_if(|slot| slot.message.is_none()).is_some() {
+            self.replaced = self.replaced.saturating_sub(1);
+        }
         if self.replaced > FEW && self.replaced > self.slots.len() / 2 {
             self.slots.retain(|slot| slot.message.is_some());
             self.slots.shrink_to(self.slots.len() * 2);
@@ -151,6 +156,7 @@ impl<M: Clone> Ring<M> {
                 }
             }
         }
+        self.drop_replaced();
         shrink(&mut self.slots);
     }
 
@@ -161,7 +167,7 @@ impl<M: Clone> Ring<M> {
 
     /// The first sequence that a message is kept of.
     pub fn first_sequence(&self) -> Option<u64> {
-        self.slots.iter().find(|slot| slot.message.is_some()).map(|slot| slot.sequence)
+        self.slots.front().map(|slot| slot.sequence)
     }
 
     /// The position right before the first message that was published at this time or later; `last` if there is none.
@@ -233,6 +239,12 @@ impl<M: Clone> Ring<M> {
     #[cfg(test)]
     pub(super) fn topic_capacity(&self) -> usize {
         self.by_topic.values().map(VecDeque::capacity).sum()
+    }
+
+    /// What each look for what retention takes would pass in vain.
+    #[cfg(test)]
+    pub(super) fn replaced_at_the_front(&self) -> usize {
+        self.slots.iter().take_while(|slot| slot.message.is_none()).count()
     }
 
     #[cfg(test)]

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use carillon_wire::{Topic, TopicBuf};
+use carillon_wire::{MAX_MESSAGE_ID_BYTES, Topic, TopicBuf};
 
 use super::{
-    Bounds, Definition, Epoch, EpochReason, Epochs, Refusal, dedup::Dedup, definition::MAX_TIME_US, topics::Topics,
+    Bounds, DedupWindow, Definition, Epoch, EpochReason, Epochs, Refusal, dedup::Dedup, definition::MAX_TIME_US,
+    topics::Topics,
 };
 
 /// The highest sequence: what the wire's integers hold.
 pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
-/// The most bytes of a message id.
-pub const MAX_MESSAGE_ID_BYTES: usize = 128;
 
 /// The state of one stream: what is needed to take publications, and nothing of the messages themselves.
 ///
@@ -137,17 +136,9 @@ impl Stream {
         for (name, last) in names {
             topics.note(name.as_topic(), last);
         }
-        let mut dedup = Dedup::new(definition.dedup);
-        ids.retain(|it| it.sequence <= committed);
-        ids.sort_unstable_by_key(|it| it.sequence);
-        for RecoveredId { topic, id, sequence, time_us } in ids {
-            dedup.forget(time_us, committed);
-            if dedup.find(topic.as_str(), &id).is_none() {
-                dedup.note(topic, &id, sequence, time_us);
-            }
-        }
         let last_time_us = last_time_us.min(MAX_TIME_US);
-        dedup.forget(last_time_us, committed);
+        ids.retain(|it| it.sequence <= committed);
+        let dedup = restored_ids(definition.dedup, ids, last_time_us, committed);
         Self {
             definition,
             epochs,
@@ -261,6 +252,7 @@ impl Stream {
     /// Where the stream's time is ahead of the clock because that was ahead once, it goes on with the clock.
     pub fn set_time_back(&mut self, now_us: u64) {
         self.last_time_us = self.last_time_us.min(now_us);
+        self.dedup.set_time_back(now_us);
     }
 
     /// Takes a new definition of the same stream, which [`check_change`](super::check_change) has let through. What
@@ -305,6 +297,22 @@ impl Stream {
     pub fn remembered_ids(&self) -> usize {
         self.dedup.len()
     }
+}
+
+/// The ids that are still in the window at the time of the last message.
+fn restored_ids(window: DedupWindow, mut ids: Vec<RecoveredId>, last_time_us: u64, committed: u64) -> Dedup {
+    let mut dedup = Dedup::new(window);
+    ids.sort_unstable_by_key(|it| it.sequence);
+    for RecoveredId { topic, id, sequence, time_us } in ids {
+        // Later than the last message is only what was published before the stream's time was set back.
+        let time_us = time_us.min(last_time_us);
+        dedup.forget(time_us, committed);
+        if dedup.find(topic.as_str(), &id).is_none() {
+            dedup.note(topic, &id, sequence, time_us);
+        }
+    }
+    dedup.forget(last_time_us, committed);
+    dedup
 }
 
 impl Decision {

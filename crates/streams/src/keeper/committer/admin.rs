@@ -1,5 +1,6 @@
 //! What an operator asks for, done between two groups: first on disk, then in the state, then told.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Committer, DiskStore};
@@ -17,7 +18,7 @@ impl Committer {
         // Whoever does not wait for the answer any more does not need it.
         match request {
             AdminRequest::Purge { stream, purge, answer } => {
-                let _ = answer.send(self.with(stream, |this, kept| this.purge(kept, purge)));
+                let _ = answer.send(self.with(stream, |this, kept| this.purge(kept, purge, now_us)));
             }
             AdminRequest::Remove { stream, answer } => {
                 let _ = answer.send(self.with(stream, |this, kept| this.remove(kept, now_us)));
@@ -49,7 +50,7 @@ impl Committer {
         changed
     }
 
-    fn purge(&mut self, kept: &KeptStream, purge: Purge) -> Result<Purged, AdminError> {
+    fn purge(&mut self, kept: &KeptStream, purge: Purge, now_us: u64) -> Result<Purged, AdminError> {
         let bounds = kept.read().stream().bounds();
         let end = bounds.last.saturating_add(1);
         let first = match purge {
@@ -61,6 +62,8 @@ impl Committer {
         }
         let before = self.shared.totals(kept);
         if let Some(store) = &mut self.store {
+            store.check_can_retain()?;
+            store.set_id_windows(&self.shared, now_us);
             store.log.retain(&[(kept.number(), first)]).map_err(AdminError::store)?;
         }
         match &mut *kept.write() {
@@ -80,9 +83,8 @@ impl Committer {
         let epochs = kept.read().stream().epochs().followed_by(epoch(), EpochReason::Created, None);
         let mut number = kept.number();
         if let Some(store) = &mut self.store {
-            if !store.can_retain() {
-                store.check_failed()?;
-            }
+            store.check_can_retain()?;
+            store.set_id_windows(&self.shared, now_us);
             let old = number;
             // From here on the old number is nobody's; if the rest fails, the next opening does it.
             number = store.next_number()?;
@@ -131,20 +133,27 @@ impl Committer {
         Ok(new)
     }
 
+    /// What is defined as before costs nothing.
     fn redefine(&mut self, now_us: u64, definitions: Vec<(u32, Arc<Definition>)>) {
-        let indexes: Vec<_> = definitions.iter().map(|(index, _)| *index).collect();
+        let mut changed = Vec::new();
         for (index, definition) in definitions {
             let Some(kept) = self.shared.stream(index) else { continue };
+            let before = Arc::clone(kept.read().stream().definition());
+            if before == definition {
+                continue;
+            }
             let max_per_topic = definition.retention.max_messages_per_topic;
             match &mut *kept.write() {
                 State::Disk(stream) => stream.redefine(definition),
                 State::Memory(memory) => memory.redefine(definition, now_us),
             }
-            if let (Some(store), Some(max)) = (&mut self.store, max_per_topic) {
+            let is_less = |max: &NonZeroU32| before.retention.max_messages_per_topic.is_none_or(|before| *max < before);
+            if let (Some(store), Some(max)) = (&mut self.store, max_per_topic.filter(is_less)) {
                 store.log.replace_all_beyond(kept.number(), max);
             }
+            changed.push(index);
         }
-        self.tell_changed(&indexes);
+        self.tell_changed(&changed);
         self.maintain(now_us);
     }
 
@@ -156,8 +165,9 @@ impl Committer {
         }
         let defined: Vec<_> = shared.streams.iter().map(|kept| Defined::of(kept)).collect();
         let was_full = store.log.failed().is_some_and(|failed| failed.full);
-        // Let go first: it may be locked against a second opening.
+        // Let go first: it may be locked against a second opening. From here on the log that failed is only read.
         store.definitions = None;
+        store.log.finish_saving();
         let mut opened =
             OpenedStore::open(&store.disk, &shared.options, &defined, now_us).map_err(AdminError::store)?;
         if was_full {
@@ -211,6 +221,10 @@ impl AdminError {
 }
 
 impl DiskStore {
+    fn check_can_retain(&self) -> Result<(), AdminError> {
+        if self.can_retain() { Ok(()) } else { self.check_failed() }
+    }
+
     fn check_failed(&self) -> Result<(), AdminError> {
         self.failed.as_ref().map_or(Ok(()), |reason| Err(AdminError::store(reason)))
     }

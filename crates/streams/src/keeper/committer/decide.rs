@@ -7,7 +7,7 @@ use carillon_wire::Topic;
 use carillon_wire::delivery::patch_delivery;
 
 use super::Committer;
-use super::store::{DiskStore, MAX_RECORD_BYTES, record_bytes};
+use super::store::{DiskStore, record, record_bytes};
 use crate::keeper::Submissions;
 use crate::keeper::event::{Answer, Answers, MessagePlace, Outcome};
 use crate::keeper::shared::{Shared, State};
@@ -104,7 +104,9 @@ impl Committer {
     /// Decides about every publication, fills in time and sequence, and appends to the log.
     pub(super) fn decide(&mut self, now_us: u64, group: &mut [Submissions]) -> Decided {
         let Self { shared, durability, store, batching, .. } = self;
-        let mut decided = Decided::default();
+        // Before any stream is locked: readers wait for the locks, and must not wait for the disk.
+        let failed = store.as_mut().and_then(|store| store.make_room().err());
+        let mut decided = Decided { failed, ..Decided::default() };
         let mut held = Held { shared, durability: *durability, current: None };
         for (at, submissions) in group.iter_mut().enumerate() {
             let mut answers = Vec::with_capacity(submissions.len());
@@ -143,7 +145,7 @@ fn decide_one(
     let shared = held.shared;
     let Some((state, number)) = held.stream(index) else { return malformed() };
     if failed.is_some() {
-        // The group failed at one before it; this one is not even tried.
+        // The group failed before it; this one is not even tried.
         return Answered::refused(Refusal::Stopped).observed(shared, index);
     }
     let decision = match state {
@@ -196,8 +198,8 @@ fn publish_in_memory(
 
 fn publish_on_disk(stream: &mut Stream, now_us: u64, topic: Topic<'_>, submitted: &Submitted<'_>) -> Decision {
     let bytes = record_bytes(submitted);
-    if bytes > MAX_RECORD_BYTES {
-        let refusal = Refusal::TooLarge { bytes, max: MAX_RECORD_BYTES };
+    if bytes > Record::MAX_BYTES {
+        let refusal = Refusal::TooLarge { bytes, max: Record::MAX_BYTES };
         return Decision { verdict: Verdict::Refused(refusal), answer_after: 0 };
     }
     let (message_id, expected_last) = (submitted.head.message_id, submitted.head.expected_last);
@@ -214,15 +216,7 @@ fn append(
     stream: &Stream,
 ) -> Result<(), String> {
     let Some(submitted) = submissions.get(entry) else { return Err(Refusal::Malformed.to_string()) };
-    let record = Record {
-        stream: number,
-        sequence: place.sequence,
-        time_us: place.time_us,
-        topic: submitted.head.topic,
-        message_id: submitted.head.message_id.unwrap_or_default().as_bytes(),
-        delivery: submitted.delivery,
-    };
-    store.append(&record)?;
+    store.append(&record(&submitted, number, place.sequence, place.time_us))?;
     if stream.definition().retention.max_messages_per_topic.is_some() {
         store.touch(index, &place.topic);
     }

@@ -1,13 +1,10 @@
 //! What time asks for: retention, and compaction while nothing else is to be done.
 
-use std::sync::Arc;
-
 use carillon_wire::TopicBuf;
 
 use super::Committer;
 use super::store::{Aging, DiskStore};
-use crate::keeper::shared::{KeptStream, Shared, State};
-use crate::store::IdWindow;
+use crate::keeper::shared::{Shared, State};
 use crate::stream::{Durability, Retention, Totals};
 
 /// How much one step of compaction reads and writes; publications wait for that long.
@@ -86,13 +83,7 @@ fn retain_on_disk(shared: &Shared, store: &mut DiskStore, now_us: u64) -> Result
     if cuts.is_empty() {
         return Ok(Vec::new());
     }
-    let window = |kept: &Arc<KeptStream>| {
-        let dedup = kept.read().stream().definition().dedup;
-        let window = IdWindow { from_time_us: now_us.saturating_sub(dedup.time_us), max: dedup.ids };
-        (kept.number(), window)
-    };
-    let on_disk = shared.streams.iter().filter(|kept| kept.durability == Durability::Disk);
-    store.log.set_id_windows(on_disk.map(window));
+    store.set_id_windows(shared, now_us);
     let first_sequences: Vec<_> = cuts.iter().map(|(_, number, first)| (*number, *first)).collect();
     store.log.retain(&first_sequences).map_err(|error| error.to_string())?;
     for (index, _, first) in &cuts {

@@ -8,13 +8,11 @@ use foldhash::quality::RandomState;
 use hashbrown::HashSet;
 
 use crate::keeper::StoreStatus;
+use crate::keeper::recover::id_window;
+use crate::keeper::shared::{KeptStream, Shared};
 use crate::keeper::submission::Submitted;
 use crate::store::{Definitions, Disk, Log, Record, StoreSize};
-
-/// What a record takes beside topic, message id and delivery.
-const RECORD_FIXED_BYTES: u64 = 34;
-/// The largest record.
-pub(super) const MAX_RECORD_BYTES: u64 = 63 << 20;
+use crate::stream::Durability;
 
 /// The log, and what is kept beside it.
 pub(in crate::keeper) struct DiskStore {
@@ -45,10 +43,21 @@ pub(super) struct Aging {
     pub(super) due_us: u64,
 }
 
+/// As a publication stands in the log.
+pub(super) fn record<'a>(submitted: &Submitted<'a>, stream: u32, sequence: u64, time_us: u64) -> Record<'a> {
+    Record {
+        stream,
+        sequence,
+        time_us,
+        topic: submitted.head.topic,
+        message_id: submitted.head.message_id.unwrap_or_default().as_bytes(),
+        delivery: submitted.delivery,
+    }
+}
+
 /// What a publication takes in the log.
 pub(in crate::keeper) fn record_bytes(submitted: &Submitted<'_>) -> u64 {
-    let id = submitted.head.message_id.map_or(0, str::len);
-    (submitted.head.topic.len() + id + submitted.delivery.len()) as u64 + RECORD_FIXED_BYTES
+    record(submitted, 0, 0, 0).encoded_len()
 }
 
 impl DiskStore {
@@ -93,9 +102,27 @@ impl DiskStore {
         }
     }
 
-    /// Whether retention can work: it does on a full disk.
+    /// Whether retention can work: it does on a full disk. After a second opening that went wrong it does not, because that
+    /// may have changed what this log believes is there.
     pub(super) fn can_retain(&self) -> bool {
-        self.log.failed().is_none_or(|failed| failed.full)
+        self.definitions.is_some() && self.log.failed().is_none_or(|failed| failed.full)
+    }
+
+    /// To be said before anything may be unlinked.
+    pub(super) fn set_id_windows(&mut self, shared: &Shared, now_us: u64) {
+        let on_disk = shared.streams.iter().filter(|kept| kept.durability == Durability::Disk);
+        let window = |kept: &Arc<KeptStream>| {
+            let state = kept.read();
+            (kept.number(), id_window(state.stream().definition().dedup, now_us))
+        };
+        self.log.set_id_windows(on_disk.map(window));
+    }
+
+    pub(super) fn make_room(&mut self) -> Result<(), String> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        self.log.make_room().map_err(|error| error.to_string())
     }
 
     pub(super) fn append(&mut self, record: &Record<'_>) -> Result<(), String> {

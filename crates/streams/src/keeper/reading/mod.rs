@@ -21,8 +21,10 @@ mod readers;
 mod start;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use carillon_wire::PatternBuf;
 
@@ -33,6 +35,7 @@ use cache::PageCache;
 use damage::KnownDamage;
 use page::{Room, page_of_memory};
 use start::history_origin;
+use unreadable::Unreadable;
 
 pub(super) use counts::CountedDisk;
 pub use counts::ReadCounts;
@@ -49,6 +52,7 @@ pub(super) struct Reading {
     shared: Arc<Shared>,
     cache: PageCache,
     damage: KnownDamage,
+    unreadable: Unreadable,
     limits: PageLimits,
 }
 
@@ -93,12 +97,13 @@ impl Reading {
             bytes: shared.options.page_bytes as u64,
             looked_at: shared.options.page_messages.saturating_mul(LOOKED_AT_FOR_EACH),
         };
-        Self { cache: PageCache::new(shared.options.cache_bytes), damage: KnownDamage::default(), shared, limits }
+        let cache = PageCache::new(shared.options.cache_bytes);
+        Self { cache, damage: KnownDamage::default(), unreadable: Unreadable::default(), shared, limits }
     }
 
     /// Answers a request. Blocks while it reads from the disk.
-    pub(super) fn serve(&self, request: &ReadRequest) -> ReadReply {
-        let found = self.find(request.stream, &request.pattern, &request.what);
+    pub(super) fn serve(&self, request: &ReadRequest, now: Instant) -> ReadReply {
+        let found = self.find(request.stream, &request.pattern, &request.what, now);
         ReadReply { ticket: request.ticket, request: request.request, stream: request.stream, found }
     }
 
@@ -108,15 +113,21 @@ impl Reading {
         self.cache.size_bytes()
     }
 
-    pub(super) fn find(&self, stream: u32, pattern: &PatternBuf, what: &What) -> Result<Found, ReadFailed> {
+    pub(super) fn find(
+        &self,
+        stream: u32,
+        pattern: &PatternBuf,
+        what: &What,
+        now: Instant,
+    ) -> Result<Found, ReadFailed> {
         let kept = self.shared.stream(stream).ok_or(ReadFailed::NoStream { stream })?;
         match what {
             What::Start(start) => {
-                self.origin(kept, start, pattern.as_pattern(), stream::MAX_SEQUENCE).map(Found::Origin)
+                self.origin(kept, start, pattern.as_pattern(), stream::MAX_SEQUENCE, now).map(Found::Origin)
             }
-            What::Page(read) => self.page(kept, read, pattern, None).map(Found::Page),
+            What::Page(read) => self.page(kept, read, pattern, None, now).map(Found::Page),
             What::History { start, through, max_messages } => {
-                self.history(kept, pattern, start, *through, *max_messages)
+                self.history(kept, pattern, (start, *through, *max_messages), now)
             }
         }
     }
@@ -125,22 +136,21 @@ impl Reading {
         &self,
         kept: &KeptStream,
         pattern: &PatternBuf,
-        start: &HistoryStart,
-        through: Option<u64>,
-        max_messages: Option<u32>,
+        (start, through, max_messages): (&HistoryStart, Option<u64>, Option<u32>),
+        now: Instant,
     ) -> Result<Found, ReadFailed> {
         let through = through.unwrap_or(stream::MAX_SEQUENCE);
         let is_of_last_values =
             matches!(start, HistoryStart::Start(Start::LastByTopic) | HistoryStart::LastByTopic { .. });
         for _ in 0..MAX_TRIES {
             let origin = match start {
-                HistoryStart::Start(start) => self.origin(kept, start, pattern.as_pattern(), through)?,
+                HistoryStart::Start(start) => self.origin(kept, start, pattern.as_pattern(), through, now)?,
                 HistoryStart::LastByTopic { epoch, as_of, after } => {
                     history_origin(kept.read().stream(), epoch, *as_of, *after)
                 }
             };
             let read = history_read(&origin, is_of_last_values, through);
-            let mut page = self.page(kept, &read, pattern, max_messages)?;
+            let mut page = self.page(kept, &read, pattern, max_messages, now)?;
             if page.epochs == origin.epochs {
                 let is_end = page.complete_through >= read.through.min(page.bounds.last);
                 page.complete_through = page.complete_through.min(through);
@@ -156,13 +166,14 @@ impl Reading {
         read: &Read,
         pattern: &PatternBuf,
         max_messages: Option<u32>,
+        now: Instant,
     ) -> Result<HistoryPage, ReadFailed> {
         if let State::Memory(memory) = &*kept.read() {
             let asked = max_messages.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
             let limits = PageLimits { messages: self.limits.messages.min(asked), ..self.limits };
             return Ok(page_of_memory(memory.page(read, pattern.as_pattern(), &limits)));
         }
-        self.page_on_disk(kept, read, pattern, Room::new(&self.limits, max_messages))
+        self.page_on_disk(kept, read, pattern, Room::new(&self.limits, max_messages), now)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use carillon_wire::PatternBuf;
@@ -12,6 +12,7 @@ use super::super::shared::KeptStream;
 use super::cache::{Flight, Key, LookedUp};
 use super::chunk::{Chunk, Message};
 use super::page::{Growing, HistoryPage, Room};
+use super::unreadable::Attempt;
 use super::{Reading, View};
 use crate::store;
 use crate::stream::{Gap, LossReason, Read, Select};
@@ -31,6 +32,7 @@ struct Wanted<'a> {
     reader: &'a store::Reader,
     pattern: &'a PatternBuf,
     key: Key,
+    now: Instant,
     /// The store's word counts for why something is not there.
     believe_store: bool,
 }
@@ -57,6 +59,7 @@ impl Reading {
         read: &Read,
         pattern: &PatternBuf,
         room: Room,
+        now: Instant,
     ) -> Result<HistoryPage, ReadFailed> {
         let mut waits = 0;
         for _ in 0..MAX_READS {
@@ -64,7 +67,7 @@ impl Reading {
             let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
             let key = key(&view, &reader, pattern, read.select);
             let believe_store = waits >= MAX_WAITS;
-            let wanted = Wanted { kept, view: &view, reader: &reader, pattern, key, believe_store };
+            let wanted = Wanted { kept, view: &view, reader: &reader, pattern, key, now, believe_store };
             let mut page = Growing::new(read, &view.bounds, room);
             match self.fill(&mut page, &wanted) {
                 Ok(()) if view.is_still(kept) => return Ok(page.finish(view.epochs, view.bounds)),
@@ -115,21 +118,14 @@ impl Reading {
     /// Reads what comes next in a page.
     fn read(&self, page: &mut Growing, wanted: &Wanted<'_>, flight: Flight<'_>) -> Result<(), Stuck> {
         let (after, through) = (page.position(), flight.through());
-        let from = after.saturating_add(1);
-        let Wanted { view, reader, pattern, key, .. } = wanted;
-        let number = view.number;
-        let found = match (key.last_by_topic_as_of, &key.pattern) {
-            (None, None) => reader.read(number, from, through, &self.limits),
-            (None, Some(narrow)) => reader.read_matching(number, narrow.as_pattern(), from, through, &self.limits),
-            (Some(as_of), _) => reader.last_by_topic(number, pattern.as_pattern(), as_of, after, &self.limits),
+        let Some(found) = self.found(wanted, after, through) else {
+            // What the page has from others can be handed on.
+            return if page.has_moved() { Ok(()) } else { Err(Stuck::Unreadable) };
         };
+        let from = after.saturating_add(1);
         let begin = found.first_sequence().saturating_sub(1).clamp(after, through);
         let end = found.next_sequence().saturating_sub(1).clamp(begin, through);
         let is_less = begin > after || end == after;
-        if found.is_cut_short() && end == after {
-            // What the page has from others can be handed on.
-            return if page.has_moved() { Ok(()) } else { Err(Stuck::Unreadable) };
-        }
         if is_less && !wanted.believe_store {
             return Err(Stuck::StoreIsAhead);
         }
@@ -141,7 +137,12 @@ impl Reading {
             self.note_damage(wanted, gap);
             page.lose(gap);
         }
-        let pieces = pieces(found, begin, end);
+        self.take(page, wanted, pieces(found, begin, end), flight);
+        Ok(())
+    }
+
+    /// Adds what was read to a page, and lets others have it too.
+    fn take(&self, page: &mut Growing, wanted: &Wanted<'_>, pieces: Vec<Piece>, flight: Flight<'_>) {
         for piece in &pieces {
             if let Piece::Lost(gap) = piece {
                 self.note_damage(wanted, *gap);
@@ -161,7 +162,35 @@ impl Reading {
             // It may be mended, so only those who asked now are told of damage.
             Piece::Lost(_) => None,
         }));
-        Ok(())
+    }
+
+    /// What the store has between two positions; `None` where the disk does not give what comes first.
+    fn found(&self, wanted: &Wanted<'_>, after: u64, through: u64) -> Option<store::Page> {
+        let place = (wanted.view.number, after.saturating_add(1));
+        let is_unread = |found: &store::Page| found.is_cut_short() && found.next_sequence() <= place.1;
+        let attempt = self.unreadable.attempt(place, wanted.now);
+        let found = match attempt {
+            Attempt::Wait => return None,
+            Attempt::Read => self.ask_store(wanted, wanted.reader, after, through),
+            Attempt::GiveUp => self.ask_store(wanted, &wanted.reader.past_unreadable(), after, through),
+        };
+        let is_lost = attempt == Attempt::GiveUp && found.damaged().iter().any(|lost| lost.contains(&place.1));
+        if is_unread(&found) || is_lost {
+            self.unreadable.failed(place, wanted.now);
+        } else {
+            self.unreadable.was_read(place);
+        }
+        (!is_unread(&found)).then_some(found)
+    }
+
+    fn ask_store(&self, wanted: &Wanted<'_>, reader: &store::Reader, after: u64, through: u64) -> store::Page {
+        let Wanted { view, pattern, key, .. } = wanted;
+        let (number, from) = (view.number, after.saturating_add(1));
+        match (key.last_by_topic_as_of, &key.pattern) {
+            (None, None) => reader.read(number, from, through, &self.limits),
+            (None, Some(narrow)) => reader.read_matching(number, narrow.as_pattern(), from, through, &self.limits),
+            (Some(as_of), _) => reader.last_by_topic(number, pattern.as_pattern(), as_of, after, &self.limits),
+        }
     }
 }
 

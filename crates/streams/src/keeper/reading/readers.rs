@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use carillon_wire::PatternBuf;
 
@@ -84,7 +85,7 @@ impl Readers {
         pattern: &PatternBuf,
         what: &What,
     ) -> Result<Found, ReadFailed> {
-        self.reading.find(stream, pattern, what)
+        self.reading.find(stream, pattern, what, Instant::now())
     }
 
     /// Answers what waits with [`ReadFailed::Stopping`], and returns when all threads have ended: each reads to the end
@@ -127,7 +128,7 @@ impl Queue {
 fn run(reading: &Reading, queue: &Queue, shards: &dyn Shards) {
     while let Some(turn) = queue.next() {
         let (shard, reply) = match turn {
-            Turn::Serve(request) => (request.shard, reading.serve(&request)),
+            Turn::Serve(request) => (request.shard, reading.serve(&request, Instant::now())),
             Turn::Refuse(request) => (request.shard, refusal(&request)),
         };
         shards.tell(shard, Event::Read(reply));

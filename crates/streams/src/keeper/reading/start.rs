@@ -1,15 +1,21 @@
 //! Where a subscription, or a history, begins.
 
+use std::time::Instant;
+
 use carillon_wire::Pattern;
 
 use super::super::read::ReadFailed;
 use super::super::shared::{KeptStream, State};
+use super::unreadable::Attempt;
 use super::{MAX_TRIES, Reading, View};
 use crate::store;
 use crate::stream::{Durability, Epoch, EpochChange, EpochReason, NewestSearch, Origin, Plan, Resumed, Start, Stream};
 
 /// How many messages in memory are looked at before publications get their turn.
 const SEARCHED_AT_ONCE: usize = if cfg!(test) { 7 } else { 4096 };
+
+/// In the place of a sequence, for all places where starts of a stream are looked for: none has this one.
+const UNREAD_START: u64 = 0;
 
 impl Reading {
     /// Where a start is in the stream as it is now; the newest messages and the last values up to `through`.
@@ -19,6 +25,7 @@ impl Reading {
         start: &Start,
         pattern: Pattern<'_>,
         through: u64,
+        now: Instant,
     ) -> Result<Origin, ReadFailed> {
         for _ in 0..MAX_TRIES {
             let (plan, view) = {
@@ -28,16 +35,32 @@ impl Reading {
             let found = match plan {
                 Plan::Ready(origin) => return Ok(origin),
                 plan if kept.durability == Durability::Memory => found_in_memory(plan, kept, pattern),
-                plan => {
-                    let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
-                    found_on_disk(plan, &reader, view.number, pattern).map_err(|_| ReadFailed::Unreadable)?
-                }
+                plan => self.start_on_disk(&plan, view.number, pattern, now)?,
             };
             if view.is_still(kept) {
                 return Ok(found);
             }
         }
         Err(ReadFailed::Changing)
+    }
+
+    fn start_on_disk(
+        &self,
+        plan: &Plan,
+        number: u32,
+        pattern: Pattern<'_>,
+        now: Instant,
+    ) -> Result<Origin, ReadFailed> {
+        let reader = self.shared.reader().ok_or(ReadFailed::NoStore)?;
+        if let Ok(origin) = found_on_disk(plan, &reader, number, pattern) {
+            return Ok(origin);
+        }
+        let place = (number, UNREAD_START);
+        self.unreadable.failed(place, now);
+        if self.unreadable.attempt(place, now) != Attempt::GiveUp {
+            return Err(ReadFailed::Unreadable);
+        }
+        found_on_disk(plan, &reader.past_unreadable(), number, pattern).map_err(|_| ReadFailed::Unreadable)
     }
 }
 
@@ -80,12 +103,12 @@ fn found_in_memory(plan: Plan, kept: &KeptStream, pattern: Pattern<'_>) -> Origi
 }
 
 fn found_on_disk(
-    plan: Plan,
+    plan: &Plan,
     reader: &store::Reader,
     number: u32,
     pattern: Pattern<'_>,
 ) -> Result<Origin, store::Unreadable> {
-    Ok(match plan {
+    Ok(match plan.clone() {
         Plan::Ready(origin) => origin,
         Plan::FindTime { time_us, origin } => {
             let position = reader.sequence_at(number, time_us)?.saturating_sub(1);

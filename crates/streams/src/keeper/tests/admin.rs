@@ -231,3 +231,30 @@ fn what_was_not_made_for_a_stream_is_refused_alone() {
     let malformed = Outcome::Refused(Refusal::Malformed);
     assert!(matches!(&outcomes[..], [a, b, Outcome::Kept { sequence: 6, .. }] if *a == malformed && *b == malformed));
 }
+
+#[test]
+fn after_a_reopening_that_failed_nothing_is_written_until_one_succeeds() {
+    let (disk, _, mut bench) = one(Durability::Disk);
+    let mut failures = 0;
+    for call in 0..40 {
+        disk.fail(Fault::Full(disk.used_bytes()));
+        bench.publish(20, head(0, "s.x"), b"too much");
+        assert!(bench.shared.store_status().unwrap().failed.is_some());
+        disk.fail(Fault::Full(usize::MAX));
+        disk.fail(Fault::Call(call, ErrorKind::Other));
+        let reopened = bench.reopen();
+        disk.heal();
+        if reopened.is_ok() {
+            continue;
+        }
+        failures += 1;
+        let calls = disk.calls();
+        assert!(matches!(bench.purge(Purge::Before(3)), Err(AdminError::Store { .. })));
+        bench.disk().maintain(30);
+        assert_eq!((disk.calls(), bench.bounds(0).first), (calls, 1));
+        assert!(bench.content(0).len() >= 5, "it can be read");
+        bench.reopen().unwrap();
+    }
+    assert!(failures > 2, "{failures}");
+    assert_eq!(bench.purge(Purge::Before(3)).unwrap().first, 3);
+}

@@ -215,3 +215,41 @@ fn a_stream_whose_time_is_ahead_of_the_clock_is_named_and_put_right() {
         assert_eq!(once_more.content(0).last().unwrap().time_us, 40);
     }
 }
+
+/// What the disk does not give at a start may be sound: a topic would be taken for new, an id for unknown, a stream for
+/// empty.
+#[test]
+fn a_start_that_cannot_read_what_it_needs_is_refused_and_costs_nothing() {
+    let (disk, recorder) = (FaultyDisk::new(), Recorder::new(1));
+    let mut definitions = [definition("a", Durability::Disk), definition("b", Durability::Disk)];
+    definitions[1].retention.max_messages = NonZeroU64::new(20);
+    let mut first = bench(&disk, &definitions, &recorder, 1).unwrap();
+    for n in 1..=60 {
+        first.publish(n, SubmissionHead { message_id: Some("id"), ..head(1, &format!("b.{n}")) }, &[7; 90]);
+        if n == 20 {
+            first.publish(n, SubmissionHead { message_id: Some("id"), ..head(0, "a.x") }, b"once");
+        }
+    }
+    first.disk().maintain(100);
+    first.disk.take().unwrap().close();
+    drop(first);
+    let names = disk.list().unwrap();
+    let with_a = names.iter().find(|name| name.strip_suffix(".log").is_some()).unwrap().trim_end_matches(".log");
+    for (unread, from) in [(with_a, 64), (with_a, 0), ("ids", 0), ("manifest", 0), (last_log(&disk).as_str(), 64)] {
+        disk.fail_reads(unread, from);
+        for definitions in [&definitions[..], &definitions[1..]] {
+            let opened = bench(&disk, definitions, &recorder, 200).err();
+            assert!(matches!(opened, Some(OpenError::Log(_))), "{unread}: {opened:?}");
+        }
+        disk.heal();
+    }
+    let mut again = bench(&disk, &definitions, &recorder, 200).unwrap();
+    assert_eq!(again.report, []);
+    recorder.take(0);
+    for (stream, topic) in [(0, "a.x"), (1, "b.1"), (1, "b.60")] {
+        again.publish(200, SubmissionHead { message_id: Some("id"), ..head(stream, topic) }, b"again");
+        let [Answer { outcome: Outcome::Kept { duplicate: true, .. }, .. }] = recorder.answers(0)[..] else {
+            panic!("{topic} was kept again");
+        };
+    }
+}

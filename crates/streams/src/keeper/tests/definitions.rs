@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use super::super::admin::AdminRequest;
 use super::*;
 use crate::stream::ChangeFault;
 
@@ -132,4 +133,48 @@ fn a_count_for_each_topic_holds_after_a_while_and_after_a_restart() {
     assert_eq!(bench_.bounds(0).first, 1, "what newer ones replaced is no gap");
     let again = bench(&disk.copy(), &definitions, &recorder, 30).unwrap();
     assert_eq!(sequences(&again), [7, 8, 9, 10]);
+}
+
+#[test]
+fn a_stream_cannot_be_left_out_though_all_of_its_messages_are_damaged() {
+    let (disk, recorder) = (FaultyDisk::new(), Recorder::new(1));
+    let mut first = bench(&disk, &two(), &recorder, 1).unwrap();
+    for n in 1..=6 {
+        first.publish(n, head(0, "a.x"), &[7; 90]);
+    }
+    for n in 7..=60 {
+        first.publish(n, head(1, "b.x"), &[7; 90]);
+    }
+    first.disk.take().unwrap().close();
+    let log = disk.list().unwrap().into_iter().find(|name| name.strip_suffix(".log").is_some()).unwrap();
+    let mut bytes = disk.bytes(&log).unwrap();
+    bytes[64..].fill(0xaa);
+    disk.set_bytes(&log, &bytes);
+    disk.unlink(&log.replace(".log", ".idx")).unwrap();
+    assert_eq!(refused(&disk, &two()[1..]), ChangeFault::Removed);
+    assert_eq!(bench(&disk, &two(), &recorder, 100).unwrap().bounds(0).last, 6);
+}
+
+#[test]
+fn what_is_defined_as_before_is_not_looked_through_again() {
+    let (disk, recorder) = (FaultyDisk::new(), Recorder::new(1));
+    let mut bounded = definition("a", Durability::Disk);
+    bounded.retention.max_messages_per_topic = NonZeroU32::new(2);
+    let mut bench = bench(&disk, &[bounded.clone()], &recorder, 1).unwrap();
+    for n in 1..=200_u64 {
+        bench.publish(n, head(0, &format!("a.{}", n % 90)), &[7; 90]);
+    }
+    bench.disk().maintain(300);
+    let mut redefine = |definition: &Definition| {
+        let before = bench.shared.read_counts.disk_reads();
+        let request = AdminRequest::Redefine(vec![(0, Arc::new(definition.clone()))]);
+        bench.disk().administer(400, request);
+        (bench.shared.read_counts.disk_reads() - before, bench.content(0).len())
+    };
+    assert_eq!(redefine(&bounded), (0, 180));
+    bounded.retention.max_messages_per_topic = NonZeroU32::new(3);
+    assert_eq!(redefine(&bounded), (0, 180), "what was replaced does not come back");
+    bounded.retention.max_messages_per_topic = NonZeroU32::new(1);
+    let (reads, left) = redefine(&bounded);
+    assert!(reads > 0 && left == 90);
 }

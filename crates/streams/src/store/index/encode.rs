@@ -15,6 +15,7 @@ use super::super::bytes::put_varint;
 use super::super::header::Header;
 use super::block::{Entry, Part};
 use super::memory::{MemoryIndex, StreamIndex};
+use super::outline::StreamOutline;
 
 pub(super) const MAGIC: &[u8; 8] = b"carilidx";
 pub(super) const VERSION: u32 = 2;
@@ -24,7 +25,7 @@ const BLOCK_BYTES: usize = 4096;
 /// For a segment with this header, whose file has `log_len` bytes.
 pub(in super::super) fn encode(index: &MemoryIndex, header: Header, log_len: u64) -> Vec<u8> {
     let mut streams: Vec<&StreamIndex> = index.streams.values().collect();
-    streams.sort_unstable_by_key(|stream| stream.summary.stream);
+    streams.sort_unstable_by_key(|stream| stream.outline.summary.stream);
 
     let mut out = Vec::new();
     let mut described_streams = Vec::new();
@@ -57,7 +58,7 @@ pub(in super::super) fn encode(index: &MemoryIndex, header: Header, log_len: u64
 }
 
 fn describe_stream(stream: &StreamIndex, out: &mut Vec<u8>, described: &mut Vec<u8>) {
-    let summary = &stream.summary;
+    let StreamOutline { summary, lost, chunk_heads } = &stream.outline;
     described.extend_from_slice(&summary.stream.to_le_bytes());
     for number in [
         summary.covers.0,
@@ -71,16 +72,16 @@ fn describe_stream(stream: &StreamIndex, out: &mut Vec<u8>, described: &mut Vec<
     ] {
         put_varint(described, number);
     }
-    put_varint(described, stream.lost.len() as u64);
-    for (first, last) in &stream.lost {
+    put_varint(described, lost.len() as u64);
+    for (first, last) in lost {
         put_varint(described, *first);
         put_varint(described, *last);
     }
-    put_varint(described, stream.chunks.len() as u64);
-    for chunk in &stream.chunks {
-        put_varint(described, chunk.head.sequence);
-        put_varint(described, chunk.head.time_us);
-        put_varint(described, chunk.head.offset);
+    put_varint(described, chunk_heads.len() as u64);
+    for (head, chunk) in chunk_heads.iter().zip(&stream.chunks) {
+        put_varint(described, head.sequence);
+        put_varint(described, head.time_us);
+        put_varint(described, head.offset);
         Part::put(out, &chunk.bytes).describe(described);
     }
 }
@@ -92,7 +93,7 @@ fn put_topics(streams: &[&StreamIndex], out: &mut Vec<u8>) -> Vec<Part> {
         topics.sort_unstable_by_key(|(topic, _)| *topic);
         for (topic, entry) in topics {
             let places = Part::put(out, &entry.places);
-            Entry { stream: stream.summary.stream, topic, summary: entry.summary, places }.put(&mut block);
+            Entry { stream: stream.outline.summary.stream, topic, summary: entry.summary, places }.put(&mut block);
             if block.len() >= BLOCK_BYTES {
                 blocks.push(std::mem::take(&mut block));
             }

@@ -11,7 +11,8 @@ use super::super::disk::DiskFile;
 use super::super::header::{Header, SegmentId};
 use super::block::{Entry, Part, entries};
 use super::encode::{FOOTER_BYTES, MAGIC, VERSION};
-use super::{By, ChunkHead, IndexFailed, Place, Summary, TopicSummary, decode_places};
+use super::outline::{ChunkHead, StreamOutline};
+use super::{IndexFailed, Place, Summary, TopicSummary, decode_places};
 
 pub(in super::super) struct FileIndex {
     file: Arc<dyn DiskFile>,
@@ -23,9 +24,9 @@ pub(in super::super) struct FileIndex {
 }
 
 struct StreamIndex {
-    summary: Summary,
-    lost: Vec<(u64, u64)>,
-    chunks: Vec<(ChunkHead, Part)>,
+    outline: StreamOutline,
+    /// For each of its chunk heads.
+    chunks: Vec<Part>,
 }
 
 impl fmt::Debug for FileIndex {
@@ -55,31 +56,17 @@ impl FileIndex {
         self.log_len
     }
 
-    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
-        self.streams.get(&stream).map(|index| index.summary)
+    pub(super) fn outline(&self, stream: u32) -> Option<&StreamOutline> {
+        self.streams.get(&stream).map(|index| &index.outline)
     }
 
-    pub(super) fn summaries(&self) -> Vec<Summary> {
-        self.streams.values().map(|index| index.summary).collect()
-    }
-
-    pub(super) fn lost(&self, stream: u32) -> &[(u64, u64)] {
-        self.streams.get(&stream).map_or(&[], |index| &index.lost)
-    }
-
-    pub(super) fn chunk(&self, stream: u32, by: By) -> usize {
-        let chunks = self.streams.get(&stream).map_or(&[][..], |index| &index.chunks);
-        chunks.partition_point(|(head, _)| head.is_not_behind(by)).saturating_sub(1)
-    }
-
-    pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
-        Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.0.time_us)
+    pub(super) fn outlines(&self) -> impl Iterator<Item = &StreamOutline> {
+        self.streams.values().map(|index| &index.outline)
     }
 
     pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexFailed> {
-        let Some((head, part)) = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk)) else {
-            return Ok(None);
-        };
+        let Some(StreamIndex { outline, chunks }) = self.streams.get(&stream) else { return Ok(None) };
+        let Some((head, part)) = outline.chunk_heads.get(chunk).zip(chunks.get(chunk)) else { return Ok(None) };
         decode_places(head.sequence, head.offset, &self.read(part)?).map(Some)
     }
 
@@ -228,7 +215,7 @@ fn read_summary(
     let mut streams = HashMap::default();
     for _ in 0..fields.varint()? {
         let index = read_stream(&mut fields)?;
-        streams.insert(index.summary.stream, index);
+        streams.insert(index.outline.summary.stream, index);
     }
     let mut blocks = Vec::new();
     for _ in 0..fields.varint()? {
@@ -252,10 +239,11 @@ fn read_stream(fields: &mut Bytes<'_>) -> Option<StreamIndex> {
     for _ in 0..fields.varint()? {
         lost.push((fields.varint()?, fields.varint()?));
     }
-    let mut chunks = Vec::new();
+    let (mut chunk_heads, mut chunks) = (Vec::new(), Vec::new());
     for _ in 0..fields.varint()? {
-        let head = ChunkHead { sequence: fields.varint()?, time_us: fields.varint()?, offset: fields.varint()? };
-        chunks.push((head, Part::described(fields)?));
+        let (sequence, time_us, offset) = (fields.varint()?, fields.varint()?, fields.varint()?);
+        chunk_heads.push(ChunkHead { sequence, time_us, offset });
+        chunks.push(Part::described(fields)?);
     }
-    Some(StreamIndex { summary, lost, chunks })
+    Some(StreamIndex { outline: StreamOutline { summary, lost, chunk_heads }, chunks })
 }

@@ -6,7 +6,8 @@ use hashbrown::hash_map::EntryRef;
 
 use super::super::record::{Kind, Read};
 use super::ids::MemoryIds;
-use super::{By, CHUNK_RECORDS, ChunkHead, IndexFailed, Place, Summary, TopicSummary, decode_places, put_place};
+use super::outline::{ChunkHead, StreamOutline};
+use super::{CHUNK_RECORDS, IndexFailed, Place, Summary, TopicSummary, decode_places, put_place};
 
 #[derive(Debug, Default)]
 pub(in super::super) struct MemoryIndex {
@@ -16,8 +17,8 @@ pub(in super::super) struct MemoryIndex {
 
 #[derive(Debug)]
 pub(super) struct StreamIndex {
-    pub(super) summary: Summary,
-    pub(super) lost: Vec<(u64, u64)>,
+    pub(super) outline: StreamOutline,
+    /// For each of its chunk heads.
     pub(super) chunks: Vec<Chunk>,
     pub(super) topics: HashMap<Box<str>, TopicIndex, RandomState>,
     /// Behind the last record.
@@ -26,7 +27,6 @@ pub(super) struct StreamIndex {
 
 #[derive(Debug)]
 pub(super) struct Chunk {
-    pub(super) head: ChunkHead,
     pub(super) bytes: Vec<u8>,
     records: usize,
 }
@@ -52,25 +52,27 @@ impl StreamIndex {
             count: 0,
             bytes: 0,
         };
-        Self { summary, lost: Vec::new(), chunks: Vec::new(), topics: HashMap::default(), end: 0 }
+        let outline = StreamOutline { summary, lost: Vec::new(), chunk_heads: Vec::new() };
+        Self { outline, chunks: Vec::new(), topics: HashMap::default(), end: 0 }
     }
 
     fn cover(&mut self, (first, last): (u64, u64)) {
-        let covers = &mut self.summary.covers;
+        let covers = &mut self.outline.summary.covers;
         *covers = (covers.0.min(first), covers.1.max(last));
     }
 
     /// The sequence that comes next if nothing is missing.
     fn expected(&self) -> u64 {
-        if self.summary.count == 0 { self.summary.covers.0 } else { self.summary.last_sequence.saturating_add(1) }
+        let Summary { covers, last_sequence, count, .. } = &self.outline.summary;
+        if *count == 0 { covers.0 } else { last_sequence.saturating_add(1) }
     }
 
     fn add_place(&mut self, place: Place, time_us: u64) {
         let Place { sequence, offset, .. } = place;
         let begins_chunk = self.chunks.last().is_none_or(|chunk| chunk.records >= CHUNK_RECORDS);
         if begins_chunk {
-            let head = ChunkHead { sequence, time_us, offset };
-            self.chunks.push(Chunk { head, bytes: Vec::new(), records: 0 });
+            self.outline.chunk_heads.push(ChunkHead { sequence, time_us, offset });
+            self.chunks.push(Chunk { bytes: Vec::new(), records: 0 });
         }
         let before = if begins_chunk { (sequence, offset) } else { (self.expected(), self.end) };
         if let Some(chunk) = self.chunks.last_mut() {
@@ -117,7 +119,7 @@ impl MemoryIndex {
                 if !record.message_id.is_empty() {
                     ids.add(&mut topic.id_topic, (record.stream, sequence, time_us), record.message_id);
                 }
-                let summary = &mut stream.summary;
+                let summary = &mut stream.outline.summary;
                 if summary.count == 0 {
                     (summary.first_sequence, summary.first_time_us) = (sequence, time_us);
                 }
@@ -129,9 +131,10 @@ impl MemoryIndex {
                 if let Some(range) = read.range() {
                     let stream = Self::stream(&mut self.streams, record.stream, range);
                     stream.end = offset + read.len as u64;
-                    stream.summary.last_time_us = stream.summary.last_time_us.max(record.time_us);
+                    let StreamOutline { summary, lost, .. } = &mut stream.outline;
+                    summary.last_time_us = summary.last_time_us.max(record.time_us);
                     if read.kind == Kind::Lost {
-                        stream.lost.push(range);
+                        lost.push(range);
                     }
                 }
             }
@@ -157,43 +160,32 @@ impl MemoryIndex {
         {
             let expected = index.expected();
             if expected < before {
-                index.lost.push((expected, before - 1));
+                index.outline.lost.push((expected, before - 1));
             }
         }
     }
 
     /// As [`note_hole`](Self::note_hole), for what every stream should still have when the segment ends.
     pub(in super::super) fn note_holes_at_end(&mut self, bad: u64) {
-        let ends: Vec<_> = self.streams.iter().map(|(stream, index)| (*stream, index.summary.covers.1)).collect();
+        let end = |(stream, index): (&u32, &StreamIndex)| (*stream, index.outline.summary.covers.1);
+        let ends: Vec<_> = self.streams.iter().map(end).collect();
         for (stream, last) in ends {
             self.note_hole(stream, bad, last.saturating_add(1));
         }
     }
 
-    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
-        self.streams.get(&stream).map(|index| index.summary)
+    pub(super) fn outline(&self, stream: u32) -> Option<&StreamOutline> {
+        self.streams.get(&stream).map(|index| &index.outline)
     }
 
-    pub(super) fn summaries(&self) -> Vec<Summary> {
-        self.streams.values().map(|index| index.summary).collect()
-    }
-
-    pub(super) fn lost(&self, stream: u32) -> &[(u64, u64)] {
-        self.streams.get(&stream).map_or(&[], |index| &index.lost)
-    }
-
-    pub(super) fn chunk(&self, stream: u32, by: By) -> usize {
-        let chunks = self.streams.get(&stream).map_or(&[][..], |index| &index.chunks);
-        chunks.partition_point(|chunk| chunk.head.is_not_behind(by)).saturating_sub(1)
-    }
-
-    pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
-        Some(self.streams.get(&stream).and_then(|index| index.chunks.get(chunk))?.head.time_us)
+    pub(super) fn outlines(&self) -> impl Iterator<Item = &StreamOutline> {
+        self.streams.values().map(|index| &index.outline)
     }
 
     pub(super) fn places(&self, stream: u32, chunk: usize) -> Result<Option<Vec<Place>>, IndexFailed> {
-        let chunk = self.streams.get(&stream).and_then(|index| index.chunks.get(chunk));
-        chunk.map(|chunk| decode_places(chunk.head.sequence, chunk.head.offset, &chunk.bytes)).transpose()
+        let Some(StreamIndex { outline, chunks, .. }) = self.streams.get(&stream) else { return Ok(None) };
+        let chunk = outline.chunk_heads.get(chunk).zip(chunks.get(chunk));
+        chunk.map(|(head, chunk)| decode_places(head.sequence, head.offset, &chunk.bytes)).transpose()
     }
 
     fn topic_index(&self, stream: u32, topic: &str) -> Option<&TopicIndex> {

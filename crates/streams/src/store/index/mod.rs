@@ -9,6 +9,7 @@ mod encode;
 mod file;
 mod ids;
 mod memory;
+mod outline;
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(super) use encode::encode;
 pub(super) use file::FileIndex;
 pub(super) use ids::{Id, Ids};
 pub(super) use memory::MemoryIndex;
+
+use outline::StreamOutline;
 
 use super::bytes::{Bytes, put_varint};
 use super::error::is_damage;
@@ -88,24 +91,6 @@ pub(super) enum By {
     Time(u64),
 }
 
-/// The first record of a chunk.
-#[derive(Debug, Clone, Copy)]
-struct ChunkHead {
-    sequence: u64,
-    time_us: u64,
-    offset: u64,
-}
-
-impl ChunkHead {
-    /// Whether what is looked for may stand in this chunk or behind it.
-    fn is_not_behind(&self, by: By) -> bool {
-        match by {
-            By::Sequence(sequence) => self.sequence <= sequence,
-            By::Time(time_us) => self.time_us < time_us,
-        }
-    }
-}
-
 /// Wherever the index is.
 #[derive(Debug)]
 pub(super) enum Index {
@@ -114,42 +99,37 @@ pub(super) enum Index {
 }
 
 impl Index {
-    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
+    fn outline(&self, stream: u32) -> Option<&StreamOutline> {
         match self {
-            Self::Memory(index) => index.summary(stream),
-            Self::File(index) => index.summary(stream),
+            Self::Memory(index) => index.outline(stream),
+            Self::File(index) => index.outline(stream),
         }
+    }
+
+    pub(super) fn summary(&self, stream: u32) -> Option<Summary> {
+        self.outline(stream).map(|outline| outline.summary)
     }
 
     pub(super) fn summaries(&self) -> Vec<Summary> {
         match self {
-            Self::Memory(index) => index.summaries(),
-            Self::File(index) => index.summaries(),
+            Self::Memory(index) => index.outlines().map(|outline| outline.summary).collect(),
+            Self::File(index) => index.outlines().map(|outline| outline.summary).collect(),
         }
     }
 
     /// The ranges of a stream that are damaged, as far as they are known, in order.
     pub(super) fn lost(&self, stream: u32) -> Vec<(u64, u64)> {
-        match self {
-            Self::Memory(index) => index.lost(stream).to_vec(),
-            Self::File(index) => index.lost(stream).to_vec(),
-        }
+        self.outline(stream).map_or_else(Vec::new, |outline| outline.lost.clone())
     }
 
     /// Which chunk of the stream to begin with.
     pub(super) fn chunk(&self, stream: u32, by: By) -> usize {
-        match self {
-            Self::Memory(index) => index.chunk(stream, by),
-            Self::File(index) => index.chunk(stream, by),
-        }
+        self.outline(stream).map_or(0, |outline| outline.chunk(by))
     }
 
     /// When the first message of a chunk was published; `None` behind the last chunk.
     pub(super) fn chunk_time(&self, stream: u32, chunk: usize) -> Option<u64> {
-        match self {
-            Self::Memory(index) => index.chunk_time(stream, chunk),
-            Self::File(index) => index.chunk_time(stream, chunk),
-        }
+        Some(self.outline(stream)?.chunk_heads.get(chunk)?.time_us)
     }
 
     /// The places in a chunk, in order; `None` behind the last chunk.

@@ -104,7 +104,7 @@ fn a_file_of_a_newer_version_is_refused_untouched() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::long_runs::cases(40), ..ProptestConfig::default() })]
 
     /// After a power loss at any call, what was put before is there, and of the last change all or nothing.
     #[test]

@@ -81,7 +81,7 @@ fn what_was_committed_is_there_again_and_the_message_ids_too() {
     let young = message(5, 395, "a", 0).time_us;
     let ids = |from_time_us, max| {
         let window = |stream| (stream == 5).then_some(IdWindow { from_time_us, max });
-        let mut ids = log.reader().message_ids(window);
+        let mut ids = log.reader().message_ids(window).unwrap();
         ids.sort_by_key(|id| id.sequence);
         ids
     };

@@ -1,6 +1,7 @@
 //! What stands at the end of the log: unfinished writes, and damage that must not be taken for one.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::faulty::{Fault, FaultyDisk};
@@ -184,7 +185,7 @@ fn compaction_takes_no_room_that_retention_needs() {
             append(log, 1, &message(1, last, if last % 3 == 0 { "a" } else { "b" }, 100), b"");
             log.commit().unwrap();
         }
-        log.replace(1, "b", last);
+        log.replace_beyond(1, NonZeroU32::MIN, ["b"]);
         last
     };
     fill(&mut log);
@@ -199,12 +200,12 @@ fn compaction_takes_no_room_that_retention_needs() {
     assert_eq!(log.compact(u64::MAX, 300), Ok(true));
     while log.compact(u64::MAX, 10_000).unwrap() {}
     // Without the reserve it does not even begin.
-    let last = fill(&mut log);
+    fill(&mut log);
     drop(log);
     disk.unlink("reserve").unwrap();
     disk.fail(Fault::Full(disk.used_bytes() + 500));
     let (mut log, _) = open(&disk, options).unwrap();
-    log.replace(1, "b", last);
+    log.replace_beyond(1, NonZeroU32::MIN, ["b"]);
     assert!(!log.has_reserve());
     let used = disk.used_bytes();
     assert_eq!(log.compact(u64::MAX, 10_000).unwrap_err().operation, "compact without its");

@@ -1,10 +1,11 @@
 //! Writes, syncs and renames that fail, and a disk that is full.
 
 use std::io;
+use std::num::NonZeroU32;
 
 use super::super::faulty::{Fault, FaultyDisk};
 use super::super::header::SegmentId;
-use super::super::{AppendError, Log, OpenError, Options, StoreFailed};
+use super::super::{AppendError, IdWindow, Log, OpenError, Options, StoreFailed};
 use super::{SMALL, append, bytes, message, open, read};
 
 /// Rolls segments, retains, replaces and compacts, and stops at the first failure.
@@ -26,7 +27,7 @@ fn work(log: &mut Log, committed: &mut u64) -> Result<(), StoreFailed> {
         log.commit()?;
         *committed = sequence;
     }
-    log.replace(1, "a", *committed - 3);
+    log.replace_beyond(1, NonZeroU32::new(4).unwrap(), ["a"]);
     while log.compact(u64::MAX, 500)? {}
     log.retain(&[(1, *committed - 1)])?;
     Ok(())
@@ -128,6 +129,24 @@ fn retention_makes_room_on_a_full_disk() {
     assert_eq!(stream.first_sequence, committed);
     append(&mut log, 1, &message(1, stream.last_sequence + 1, "a", 0), b"");
     log.commit().unwrap();
+}
+
+#[test]
+fn the_reserve_has_room_for_the_ids_of_what_retention_takes_on_a_full_disk() {
+    let disk = FaultyDisk::new();
+    let options = Options { reserve_bytes: 6_000, ..SMALL };
+    let (mut log, _) = open(&disk, options).unwrap();
+    for sequence in 1..=100 {
+        append(&mut log, 1, &message(1, sequence, "a", 60), format!("id-{sequence}").as_bytes());
+        log.commit().unwrap();
+    }
+    let window = IdWindow { from_time_us: 0, max: usize::MAX };
+    log.set_id_windows([(1, window)]);
+    disk.fail(Fault::Full(disk.used_bytes()));
+    assert!(log.retain(&[(1, 90)]).unwrap().segments > 2);
+    drop(log);
+    let (log, _) = open(&disk, options).unwrap();
+    assert_eq!(log.reader().message_ids(|_| Some(window)).unwrap().len(), 100);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the whole store, on a disk that fails on purpose.
 
+mod compaction;
 mod damage;
 mod definitions;
 mod directory;

@@ -2,6 +2,7 @@
 
 mod cursor_model;
 mod cursor_walk;
+mod dedup;
 mod ring_model;
 mod routes;
 mod stream_model;

@@ -153,6 +153,7 @@ impl Pair {
         assert_eq!(totals.messages, self.kept.len() as u64);
         assert_eq!(totals.bytes, self.kept.iter().map(|it| it.bytes).sum::<u64>());
         assert_eq!(self.stream.ring().first_sequence(), self.kept.first().map(|it| it.sequence));
+        assert_eq!(self.stream.ring().replaced_at_the_front(), 0);
         let matching = self.matching(pattern);
 
         let all = Read { after, through, select: Select::All };

@@ -35,7 +35,7 @@ fn cost_of_one_reader(world: &World, from: u64) -> u64 {
     let before = world.counts.disk_bytes();
     let mut position = from;
     while position < world.bounds().last {
-        match reading.find(0, &pattern(">"), &What::Page(all_behind(position))) {
+        match reading.find(0, &pattern(">"), &What::Page(all_behind(position)), Instant::now()) {
             Ok(Found::Page(page)) => position = page.complete_through,
             other => panic!("{other:?}"),
         }

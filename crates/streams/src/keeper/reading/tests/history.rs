@@ -1,5 +1,7 @@
 //! Starts of subscriptions, and history without one.
 
+use std::time::Duration;
+
 use super::*;
 use crate::stream::{Origin, Position, Resumed};
 
@@ -178,7 +180,7 @@ fn last_values_of_an_empty_stream_stay_none_whatever_is_published_meanwhile() {
 
 #[test]
 fn an_error_of_the_disk_is_no_gap() {
-    let world = filled(Durability::Disk);
+    let mut world = filled(Durability::Disk);
     let all = world.page(">", all_behind(0));
     // Two pages further on, which nobody has read yet.
     let next = all.complete_through + 12;
@@ -189,13 +191,15 @@ fn an_error_of_the_disk_is_no_gap() {
     let cached = world.page(">", Read { after: all.complete_through - 1, ..all_behind(0) });
     assert_eq!(cached.message_count(), 1, "what is in memory is still handed on");
     world.disk.heal();
+    assert!(world.find(">", &What::Page(all_behind(next))).is_err(), "the disk has just been asked");
+    world.now += Duration::from_secs(1);
     assert_eq!(world.check(">", &all_behind(next), &world.page(">", all_behind(next))), 6);
 }
 
 #[test]
 fn a_stream_that_is_not_there_is_named() {
     let world = filled(Durability::Disk);
-    let failed = world.reading.find(3, &pattern(">"), &What::Start(Start::Now));
+    let failed = world.reading.find(3, &pattern(">"), &What::Start(Start::Now), world.now);
     assert_eq!(failed, Err(ReadFailed::NoStream { stream: 3 }));
 }
 

@@ -7,10 +7,12 @@ mod model;
 mod race;
 mod replaced;
 mod threads;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use carillon_wire::{PatternBuf, Topic};
@@ -69,6 +71,8 @@ struct World {
     /// What was published in this life of the stream, from sequence 1 on.
     messages: Vec<Message>,
     damaged: BTreeSet<u64>,
+    /// When it is read.
+    now: Instant,
 }
 
 impl World {
@@ -99,7 +103,7 @@ impl World {
         };
         let reading = Reading::new(Arc::new(shared));
         let (messages, damaged) = (Vec::new(), BTreeSet::new());
-        Self { disk, log, kept, reading, counts, epochs_made: 1, messages, damaged }
+        Self { disk, log, kept, reading, counts, epochs_made: 1, messages, damaged, now: Instant::now() }
     }
 
     /// Publishes messages to these topics, in one group.
@@ -191,7 +195,7 @@ impl World {
     }
 
     fn find(&self, pattern_name: &str, what: &What) -> Result<Found, ReadFailed> {
-        self.reading.find(0, &pattern(pattern_name), what)
+        self.reading.find(0, &pattern(pattern_name), what, self.now)
     }
 
     fn page(&self, pattern_name: &str, read: Read) -> HistoryPage {

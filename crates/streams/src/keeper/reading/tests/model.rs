@@ -130,7 +130,7 @@ fn run(durability: Durability, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::long_runs::cases(400), ..ProptestConfig::default() })]
 
     #[test]
     fn pages_of_a_stream_on_disk_have_exactly_what_is_kept_and_name_what_is_lost(steps in vec(steps(), 1..80)) {

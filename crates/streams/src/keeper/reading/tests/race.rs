@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use super::*;
 
@@ -43,7 +44,9 @@ fn a_page_has_messages_of_its_own_epoch_only_whatever_happens_meanwhile() {
                 let reading = Reading::new(shared);
                 let mut after = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    let Ok(Found::Page(page)) = reading.find(0, &pattern(">"), &What::Page(all_behind(after))) else {
+                    let Ok(Found::Page(page)) =
+                        reading.find(0, &pattern(">"), &What::Page(all_behind(after)), Instant::now())
+                    else {
                         panic!()
                     };
                     check(&page, after);

@@ -20,7 +20,7 @@ fn what_was_replaced_since_a_page_was_read_is_not_in_it_any_more() {
     assert_eq!(all(&world), [1, 2]);
     world.publish(["a.x"], 0);
     assert_eq!(all(&world), [1, 2, 3], "nobody has said so yet");
-    world.log.replace(1, "a.x", 3);
+    world.log.replace_beyond(1, NonZeroU32::MIN, ["a.x"]);
     assert_eq!(all(&world), [2, 3]);
     let once = world.counts.disk_bytes();
     assert_eq!(all(&world), [2, 3]);

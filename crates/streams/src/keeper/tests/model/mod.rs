@@ -445,7 +445,7 @@ fn groups_of(told: &[Committed]) -> Vec<Arc<Group>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::long_runs::cases(150), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_told_is_kept_and_each_is_answered_once(ops in prop::collection::vec(op(), 1..80)) {
