@@ -21,7 +21,7 @@ use crate::{
 /// What one read takes at most. One buffer serves all connections of a thread, as each read is done with before the next.
 const READ_BYTES: usize = 256 << 10;
 /// How long a connection may take to become ready.
-const OPENING: Duration = Duration::from_secs(60);
+const OPENING: Duration = Duration::from_mins(1);
 
 /// Opens the connections of one thread.
 pub(crate) struct Opener<D> {

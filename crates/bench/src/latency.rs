@@ -97,9 +97,9 @@ mod tests {
             }
             nanos.sort_unstable();
             let told = latencies.quantiles();
-            let at = |share: f64| nanos[((nanos.len() as f64 * share).ceil() as usize - 1).min(nanos.len() - 1)];
-            for (told, exact) in [(told.p50_ms, at(0.5)), (told.p99_ms, at(0.99)), (told.max_ms, at(1.0))] {
-                let exact = exact as f64 / 1e6;
+            let at = |percent: usize| nanos[(nanos.len() * percent).div_ceil(100) - 1];
+            for (told, exact) in [(told.p50_ms, at(50)), (told.p99_ms, at(99)), (told.max_ms, at(100))] {
+                let exact = milliseconds(exact);
                 prop_assert!((told - exact).abs() <= exact / 1000.0 + 0.001, "{told} for {exact}");
             }
         }

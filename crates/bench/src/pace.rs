@@ -58,19 +58,23 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
         #[test]
-        fn publishers_share_one_even_pace(per_second in 1.0..1e6f64, stride in 1..20u64, index in 0..1_000_000u64) {
+        fn publishers_share_one_even_pace(per_second in 1.0..1e6f64, stride in 1..20u64, index in 0..1_000_000u32) {
+            let index = u64::from(index);
             let start_ns = 1_000_000_000_000;
             let alone = Schedule::new(start_ns, per_second, 0, 1);
             let one_of_many = Schedule::new(start_ns, per_second, index % stride, stride);
             prop_assert_eq!(alone.due_ns(index), one_of_many.due_ns(index / stride));
-            let seconds = (alone.due_ns(index) - start_ns) as f64 / 1e9;
-            prop_assert!((seconds - index as f64 / per_second).abs() < 1e-6);
+            let offset = Duration::from_nanos(alone.due_ns(index) - start_ns);
+            let exact = f64::from(u32::try_from(index).unwrap()) / per_second;
+            prop_assert!((offset.as_secs_f64() - exact).abs() < 1e-6);
         }
     }
 }

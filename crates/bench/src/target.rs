@@ -4,7 +4,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use rustls::{
@@ -20,6 +23,9 @@ use crate::tickets::TicketStore;
 
 /// Connections from one source address; a range of ports holds more than twice as many.
 const CONNECTIONS_FOR_EACH_ADDRESS: usize = 10_000;
+/// The third number of a target's source addresses on loopback, 127.0.N.x: each target of a process has another. A port stays
+/// taken for a minute after its connection, and with most of them taken, to find one costs more than the connection does.
+static NEXT_NETWORK: AtomicU8 = AtomicU8::new(0);
 
 /// Whose certificates are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,7 @@ pub struct Target {
     tickets: Arc<TicketStore>,
     headers: Vec<(String, String)>,
     receive_bytes: Option<u32>,
+    network: u8,
 }
 
 /// Why there is no way to a broker.
@@ -114,6 +121,7 @@ impl Target {
             tickets: Arc::default(),
             headers: Vec::new(),
             receive_bytes: None,
+            network: NEXT_NETWORK.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -190,7 +198,7 @@ impl Target {
         }
         if self.address.is_ipv4() && self.address.ip().is_loopback() {
             let last = u8::try_from(1 + number / CONNECTIONS_FOR_EACH_ADDRESS).unwrap_or(u8::MAX);
-            socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0))?;
+            socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, self.network, last)), 0))?;
         }
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;

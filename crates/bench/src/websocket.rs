@@ -115,7 +115,7 @@ impl Frames {
             pending.drain(..used.min(pending.len()));
         }
         if pending.len() > MAX_PENDING_BYTES {
-            return Err(protocol("a message that has no end".to_owned()));
+            return Err(protocol("a message that has no end"));
         }
         if !answer.is_empty() {
             put_frame(dialect.opcode(), answer, out);
@@ -170,7 +170,7 @@ impl Head {
 fn parse_head(bytes: &[u8]) -> io::Result<Option<(Frame, &[u8])>> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
     if first & 0x70 != 0 || second & 0x80 != 0 {
-        return Err(protocol(format!("a frame that begins with {first:#04x} {second:#04x}")));
+        return Err(protocol(&format!("a frame that begins with {first:#04x} {second:#04x}")));
     }
     let (left, rest) = match second {
         126 => match rest.split_first_chunk() {
@@ -185,12 +185,12 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Frame, &[u8])>> {
     };
     let frame = Frame { opcode: first & 0x0f, is_last: first & 0x80 != 0, left };
     if frame.opcode >= CLOSE && left > 125 {
-        return Err(protocol(format!("a control frame of {left} bytes")));
+        return Err(protocol(&format!("a control frame of {left} bytes")));
     }
     Ok(Some((frame, rest)))
 }
 
-fn protocol(what: String) -> io::Error {
+fn protocol(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the server sent {what}, which is no WebSocket of a server"))
 }
 

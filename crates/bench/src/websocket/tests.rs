@@ -62,15 +62,15 @@ impl Dialect for Counted {
 /// A frame as a server writes it.
 fn frame(opcode: u8, is_last: bool, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![if is_last { 0x80 | opcode } else { opcode }];
-    match payload.len() {
-        short @ 0..=125 => frame.push(short as u8),
-        medium @ 126..=65_535 => {
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => frame.push(short),
+        (_, Ok(medium)) => {
             frame.push(126);
-            frame.extend((medium as u16).to_be_bytes());
+            frame.extend(medium.to_be_bytes());
         }
-        long => {
+        _ => {
             frame.push(127);
-            frame.extend((long as u64).to_be_bytes());
+            frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
     frame.extend_from_slice(payload);
@@ -101,7 +101,7 @@ proptest! {
         ping in prop::collection::vec(any::<u8>(), 0..125),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
     ) {
-        let stream: Vec<u8> = payloads.iter().flat_map(|p| [vec![p.len() as u8], p.clone()].concat()).collect();
+        let stream: Vec<u8> = payloads.iter().flat_map(|p| [vec![u8::try_from(p.len()).unwrap()], p.clone()].concat()).collect();
         let mut bytes = Vec::new();
         let mut chunks = stream.chunks(frame_bytes).peekable();
         let mut opcode = 0x2;

@@ -153,7 +153,7 @@ impl<D: Dialect> Keeping<D> {
         spawn_local(async move {
             loop {
                 tokio::select! {
-                    turn = connection.turn(|_, heard| keeping.heard(heard)) => if let Err(error) = turn {
+                    turn = connection.turn(|_, heard| { keeping.heard(heard); Ok(()) }) => if let Err(error) = turn {
                         keeping.opener.load().count_lost(&error);
                         return;
                     },
@@ -170,10 +170,9 @@ impl<D: Dialect> Keeping<D> {
         });
     }
 
-    fn heard(&self, heard: Heard<'_>) -> io::Result<()> {
+    fn heard(&self, heard: Heard<'_>) {
         if let Heard::Refused(_, reason) = heard {
             self.opener.load().count_refused(reason);
         }
-        Ok(())
     }
 }

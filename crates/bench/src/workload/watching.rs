@@ -132,7 +132,7 @@ mod tests {
     async fn is_not_given_up_while_more_is_to_come() {
         let begun = Instant::now();
         assert!(!watch(60).until_done(|| 9, || 0).await);
-        assert!(begun.elapsed() > Duration::from_secs(60));
+        assert!(begun.elapsed() > Duration::from_mins(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -67,7 +67,7 @@ impl Sent {
         self.last_ns.load(Ordering::Relaxed)
     }
 
-    fn add(&self, batch: Batch) {
+    fn add(&self, batch: &Batch) {
         self.acknowledged.fetch_add(batch.acknowledged, Ordering::Relaxed);
         self.kept.fetch_add(batch.kept, Ordering::Relaxed);
         self.last_ns.fetch_max(batch.last_ns, Ordering::Relaxed);
@@ -255,7 +255,7 @@ impl<'a, D: Dialect> Sender<'a, D> {
             turn = connection.turn(answered) => turn?,
             woken = timer.until(wake_ns.unwrap_or_default()), if wake_ns.is_some() => woken?,
         }
-        sending.progress.add(batch);
+        sending.progress.add(&batch);
         Ok(())
     }
 }

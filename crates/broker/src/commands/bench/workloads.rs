@@ -100,16 +100,13 @@ impl Flow {
         let topic_count = topics as u64;
         #[allow(clippy::cast_precision_loss, reason = "a rate")]
         let rate_of_topic = rate / topics as f64;
-        let (pace, messages, warm_up) = match self.saturate {
-            Some(window) => {
-                let messages = self.messages.unwrap_or(SATURATING.div_ceil(topic_count));
-                (Pace::Saturated { window }, messages, if self.warm_up > 0.0 { messages.div_ceil(10) } else { 0 })
-            }
-            None => {
-                let messages = self.messages.unwrap_or_else(|| count(rate_of_topic, self.seconds.as_secs_f64()));
-                let warm_up = if self.warm_up > 0.0 { count(rate_of_topic, self.warm_up) } else { 0 };
-                (Pace::PerSecond(rate), messages, warm_up)
-            }
+        let has_warm_up = self.warm_up > 0.0;
+        let (pace, messages, warm_up) = if let Some(window) = self.saturate {
+            let messages = self.messages.unwrap_or(SATURATING.div_ceil(topic_count));
+            (Pace::Saturated { window }, messages, messages.div_ceil(10))
+        } else {
+            let messages = self.messages.unwrap_or_else(|| count(rate_of_topic, self.seconds.as_secs_f64()));
+            (Pace::PerSecond(rate), messages, count(rate_of_topic, self.warm_up))
         };
         FanOut {
             topics,
@@ -117,7 +114,7 @@ impl Flow {
             publishers,
             pace,
             messages,
-            warm_up,
+            warm_up: if has_warm_up { warm_up } else { 0 },
             payload_bytes: self.payload,
             framing: framing(self.together),
         }
