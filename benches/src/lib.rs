@@ -1,13 +1,17 @@
-//! What Carillon's benchmarks share: a lean subscriber that keeps no message, and a look at the broker's process.
+//! What the programs that measure and attack brokers share: this machine, a broker's process, and a lean client that keeps no
+//! message.
 //!
-//! The load comes from its own process and counts every delivery; a run in which one is missing, or comes twice or out of
-//! order, fails. The figures are of the broker's process alone, from `/proc`, so they do not depend on what the load
-//! costs.
+//! The load comes from a process of its own, on another processor, and counts every delivery; what is missing, or comes twice
+//! or out of order, is no figure. The figures are of the broker's process alone, from `/proc`, so they do not depend on what
+//! the load costs.
 //!
-//! Start with the program `load`. `attack` attacks a broker of its own instead, and tells what that costs others; `torture`
-//! kills one, takes its power and its disk away, and tells whether its streams lost anything ([`torture`]).
+//! The programs: `compare` holds Carillon against what one could install instead; `streams` measures streams against their
+//! goals; `attack` attacks a broker, and tells what that costs others; `torture` kills one, takes its power and its disk away,
+//! and tells whether its streams lost anything ([`torture`]). To put load on a broker that runs already, there is `carillon
+//! bench`.
 
+pub mod broker;
 pub mod connection;
 pub mod machine;
-pub mod process;
+pub mod metrics;
 pub mod torture;

@@ -251,3 +251,107 @@ fn timespec(ns: u64) -> Timespec {
     let (seconds, rest) = (ns / NS_PER_SECOND, ns % NS_PER_SECOND);
     Timespec { tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX), tv_nsec: i64::try_from(rest).unwrap_or_default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{SocketAddr, TcpStream},
+        thread,
+    };
+
+    use rcgen::CertifiedKey;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::PrivateKeyDer};
+
+    use super::*;
+
+    type Client = StreamOwned<ClientConnection, TcpStream>;
+
+    /// A floor, and what its clients trust. It ends with the test's process.
+    fn floor() -> (SocketAddr, Arc<ClientConfig>) {
+        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let provider = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || Server::new(listener, Arc::new(config)).unwrap().run());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        (address, Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Client {
+        let tls = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
+        let mut client = StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+        client.write_all(b"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "));
+        client
+    }
+
+    /// With a mask of zeros.
+    fn ask(client: &mut Client, request: &str) {
+        let length = u8::try_from(request.len()).unwrap();
+        assert!(length <= 125);
+        let frame = [&[0x81, 0x80 | length, 0, 0, 0, 0], request.as_bytes()].concat();
+        client.write_all(&frame).unwrap();
+    }
+
+    fn hear(client: &mut Client) -> Vec<u8> {
+        let mut head = [0; 2];
+        client.read_exact(&mut head).unwrap();
+        assert_eq!(head[0], 0x82);
+        let mut payload = vec![0; usize::from(head[1])];
+        client.read_exact(&mut payload).unwrap();
+        payload
+    }
+
+    #[test]
+    fn every_reader_of_the_topic_gets_what_was_ordered() {
+        let (address, config) = floor();
+        let mut clients: Vec<_> = (0..3).map(|_| connect(address, &config)).collect();
+        for (client, topic) in clients.iter_mut().zip(["a", "a", "b"]) {
+            ask(client, &format!("subscribe 7 {topic}"));
+            assert_eq!(hear(client), [frame::DONE, 7, 0, 0, 0]);
+        }
+        ask(&mut clients[2], "order a 500 inf 100 0");
+        for client in &mut clients[..2] {
+            for number in 0..500_u16 {
+                let message = hear(client);
+                assert_eq!((message[0], message.len()), (frame::DELIVERY, 101));
+                assert_eq!(message[11..13], number.to_le_bytes());
+            }
+        }
+        // Nothing of another's topic came before the answer.
+        ask(&mut clients[2], "settle 8");
+        assert_eq!(hear(&mut clients[2]), [frame::DONE, 8, 0, 0, 0]);
+    }
+
+    #[test]
+    fn who_has_gone_leaves_the_topic_to_the_others() {
+        let (address, config) = floor();
+        let mut stays = connect(address, &config);
+        let mut goes = connect(address, &config);
+        for client in [&mut stays, &mut goes] {
+            ask(client, "subscribe 1 a");
+            hear(client);
+        }
+        drop(goes);
+        // More than a socket holds: whoever has gone must not be waited for.
+        ask(&mut stays, "order a 400 inf 60000 0");
+        for _ in 0..400 {
+            let mut head = [0; 4];
+            stays.read_exact(&mut head).unwrap();
+            assert_eq!(u16::from_be_bytes([head[2], head[3]]), 60_001);
+            stays.read_exact(&mut vec![0; 60_001]).unwrap();
+        }
+    }
+}

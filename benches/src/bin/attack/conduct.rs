@@ -8,13 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carillon_benches::connection::Target;
+use carillon_benches::{
+    broker::Broker,
+    machine::{raise_open_files, set_priority},
+};
 
 use crate::{
     Args,
     attacks::{Attack, Evidence},
-    broker::Broker,
-    machine::{FIRST, Part, Processors, raise_open_files, set_priority},
+    machine::{FIRST, OPEN_FILES, Part, Processors},
     pair::{Pair, Window},
     report,
     settings::Settings,
@@ -39,13 +41,13 @@ struct Course<'a> {
 
 /// Runs the attacks; whether all were held off.
 pub(crate) fn conduct(args: &Args, attacks: &[&Attack]) -> io::Result<bool> {
-    raise_open_files()?;
+    raise_open_files(OPEN_FILES)?;
     let settings = args.settings();
     let site = Site::make(&args.carillon, &settings)?;
     let processors = Processors::share();
     let priority = set_priority(FIRST);
     processors.enter(Part::Broker)?;
-    let broker = Broker::start(&args.carillon, &site.config())?;
+    let broker = Broker::start(&args.carillon, &site.config(), &[])?;
     processors.enter(Part::Pair)?;
     if !args.json {
         println!("{}", processors.describe());
@@ -54,7 +56,7 @@ pub(crate) fn conduct(args: &Args, attacks: &[&Attack]) -> io::Result<bool> {
         }
         report::heading();
     }
-    let target = Target::new(broker.address, &authority(site.path()), false)?;
+    let target = broker.target(&authority(site.path()))?;
     let pair = Pair::start(&target, &Credentials::read(site.path())?.pair)?;
     thread::sleep(Duration::from_secs(1));
     let mut course = Course { args, processors, site, broker, pair, settings };
@@ -148,7 +150,7 @@ impl Attackers {
             .arg(attack.name)
             .arg("--attacker-of")
             .arg(course.site.path())
-            .args(["--address", &course.broker.address.to_string()])
+            .args(["--address", &course.broker.address().to_string()])
             .args(["--seconds", &course.args.seconds.to_string()])
             .args(["--shards", &course.settings.shards.to_string()])
             .args(["--size", if course.args.size == crate::scene::Size::Full { "full" } else { "small" }])

@@ -1,35 +1,16 @@
-//! This machine: open files, processors and priorities, so that what attackers cost themselves is not taken for what
-//! they cost the pair.
+//! Who runs where and how urgently, so that what attackers cost themselves is not taken for what they cost the pair.
 
 use std::io;
 
-use rustix::{
-    process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
-};
+use carillon_benches::machine::{allowed, enter};
 
 /// What the largest attack needs: 10,000 connections, and some to spare. The broker needs as many.
-const OPEN_FILES: u64 = 12_500;
+pub(crate) const OPEN_FILES: u64 = 12_500;
 /// Of the pair, which is to measure the broker and not its own waiting for a processor, and of the broker, beside which
 /// nothing else is to be measured.
 pub(crate) const FIRST: i32 = -10;
 /// Of the attackers. Not the last of all: on a busy machine they would not come to attack.
 pub(crate) const USUAL: i32 = 0;
-
-/// Raises this process' limit on open files as far as it may; children inherit it.
-pub(crate) fn raise_open_files() -> io::Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // None is no limit.
-    if current.is_some_and(|current| current < OPEN_FILES) {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    }
-    match maximum {
-        Some(allowed) if allowed < OPEN_FILES => Err(io::Error::other(format!(
-            "a process may open {allowed} files here, and {OPEN_FILES} are needed; allow more with `ulimit -Hn {OPEN_FILES}`, as root"
-        ))),
-        _ => Ok(()),
-    }
-}
 
 /// Which processor each part has to itself, as far as there are enough.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +31,7 @@ pub(crate) enum Part {
 impl Processors {
     /// Shares out those that this process may use.
     pub(crate) fn share() -> Self {
-        let allowed = sched_getaffinity(None).unwrap_or_default();
-        let mut free = (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor));
+        let mut free = allowed().into_iter();
         match (free.next(), free.next(), free.next()) {
             (Some(broker), Some(pair), attackers) => {
                 Self { broker: Some(broker), pair: Some(pair), attackers: attackers.or(Some(pair)) }
@@ -77,14 +57,6 @@ impl Processors {
             Part::Pair => self.pair,
             Part::Attackers => self.attackers,
         };
-        let Some(processor) = processor else { return Ok(()) };
-        let mut set = CpuSet::new();
-        set.set(processor);
-        Ok(sched_setaffinity(None, &set)?)
+        processor.map_or(Ok(()), |processor| enter(&[processor]))
     }
-}
-
-/// Sets the priority of this thread and of those that it starts from now on. Raising one needs root.
-pub(crate) fn set_priority(nice: i32) -> io::Result<()> {
-    Ok(setpriority_process(None, nice)?)
 }

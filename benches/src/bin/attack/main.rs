@@ -8,7 +8,6 @@
 //! Everything happens on loopback, and is bounded in time and number.
 
 mod attacks;
-mod broker;
 mod conduct;
 mod hostile;
 mod machine;
@@ -123,7 +122,7 @@ fn main() -> ExitCode {
 /// standard input ends.
 fn attack_from_here(args: &Args, attack: &Attack, site: &Path, address: SocketAddr) -> io::Result<()> {
     // Where the pair could not raise its own, they have this one already.
-    let _ = machine::set_priority(machine::USUAL);
+    let _ = carillon_benches::machine::set_priority(machine::USUAL);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tally = Tally::default();
     let place = ATTACKS.iter().position(|other| other.name == attack.name).unwrap_or_default();

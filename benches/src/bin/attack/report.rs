@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carillon_benches::metrics::Metrics;
 use serde_json::{Value, json};
 
 use crate::verdict::{Latency, Measured, Verdict};
@@ -53,8 +54,14 @@ pub(crate) fn line(measured: &Measured<'_>, verdict: &Verdict) {
     println!("    bounded by: {}", measured.attack.bound);
     let tally: Vec<_> = measured.evidence.tally.iter().map(|(what, times)| format!("{what}: {times}")).collect();
     println!("    they saw: {}", tally.join(", "));
-    let counted: Vec<_> = measured.evidence.counted.told().map(|(name, value)| format!("{name} {value}")).collect();
+    let counted: Vec<_> = told(&measured.evidence.counted).map(|(name, value)| format!("{name} {value}")).collect();
     println!("    the broker counted: {}", counted.join(", "));
+}
+
+/// The counters that tell what became of connections and requests, where they have moved.
+fn told(counted: &Metrics) -> impl Iterator<Item = (&str, f64)> {
+    const NOT_OF_INTEREST: [&str; 6] = ["bytes", "_seconds", "messages_", "heartbeats", "limit", "opened"];
+    counted.moved().filter(|(name, _)| !NOT_OF_INTEREST.iter().any(|part| name.contains(part)))
 }
 
 /// One attack as JSON; durations in microseconds.
@@ -64,7 +71,7 @@ pub(crate) fn to_json(measured: &Measured<'_>, verdict: &Verdict) -> Value {
         json!({ "p50_us": us(latency.p50), "p99_us": us(latency.p99), "max_us": us(latency.max) })
     };
     let counted: serde_json::Map<_, _> =
-        measured.evidence.counted.told().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        told(&measured.evidence.counted).map(|(name, value)| (name.to_owned(), json!(value))).collect();
     json!({
         "attack": measured.attack.name,
         "does": measured.attack.does,

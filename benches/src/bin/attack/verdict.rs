@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use carillon_benches::process::Usage;
+use carillon_bench::process::Usage;
 
 use crate::{
     attacks::{Attack, Complaints, Evidence},

@@ -31,10 +31,14 @@ const WINDOW: u64 = 2000;
 const PROBE_MESSAGES: u64 = 3000;
 /// The floor takes no window: it is ordered to send at a rate that no server reaches.
 const BEYOND_ALL: f64 = 1e9;
+/// Of a core, a saturated server uses at least this.
+const SATURATED: f64 = 0.9;
 /// Handshakes that are under way at once.
 const HANDSHAKES: usize = 16;
 /// Beside three times what a run should take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Of the rate at which is published. Who delivers less has latencies that tell how long the run was, and nothing else.
+const FELL_BEHIND: f64 = 0.8;
 /// After which nothing more is expected.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -126,7 +130,7 @@ impl Bench<'_> {
             let ran = time::timeout(limit, self.load(&run, work, half_of)).await;
             ran.unwrap_or_else(|_| Ok(Ran::Drowned(format!("it was not done after {} s", limit.as_secs()))))
         });
-        progress.clear();
+        Live::clear();
         let others = meter.others(running)?;
         Ok(match ran {
             Ok(Ran::Well(reading)) => Ran::Well(Reading { others, ..reading }),
@@ -210,12 +214,27 @@ impl Bench<'_> {
             return Ok(Ran::Drowned(problems.join("; ")));
         }
         let messages = (probe.published_per_second * self.seconds).ceil() as u64;
-        fan_out_reading(run, &FanOut { messages, ..fan_out }, work.figure).await
+        let mut ran = fan_out_reading(run, &FanOut { messages, ..fan_out }, work.figure).await?;
+        if let Ran::Well(reading) = &mut ran
+            && let Some(cores) = reading.details.get("server_cores")
+            && *cores < SATURATED
+        {
+            reading.warnings.push(format!("the server used {cores:.2} of its core, so that it was not what was slow"));
+        }
+        Ok(ran)
     }
 }
 
 async fn fan_out_reading<D: Dialect>(run: &Run<'_, D>, fan_out: &FanOut, figure: Figure) -> Result<Ran, RunError> {
     let outcome = fan_out.run(run).await?;
+    if let Pace::PerSecond(asked) = fan_out.pace
+        && asked < BEYOND_ALL
+        && outcome.published_per_second < asked * FELL_BEHIND
+        && outcome.problems().is_empty()
+    {
+        let told = format!("fell behind: all came, at {:.0} of {asked:.0} msg/s", outcome.published_per_second);
+        return Ok(Ran::Drowned(told));
+    }
     let mut details = latencies(&outcome.latency);
     details.insert("published_per_second", outcome.published_per_second);
     details.insert("delivered_per_second", outcome.delivered_per_second);
@@ -289,7 +308,7 @@ struct Live {
 }
 
 impl Live {
-    fn clear(&self) {
+    fn clear() {
         if io::stderr().is_terminal() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }

@@ -61,17 +61,17 @@ fn machine(results: &Results) -> String {
     } else {
         "Each server had one core to itself, the load another."
     };
+    let (median, most) = results.others();
     let mut text = format!(
-        "Measured on {}: {}, {} cores, {} MiB, Linux {}. {} rounds, {} s for each run. {place} What else ran on the machine used \
-         at most {:.2} cores beside a run that counts.\n\n| server | version |\n|---|---|\n",
+        "Measured on {}: {}, {} cores, {} MiB, Linux {}. {}, {} s for each run. {place} What else ran on the machine used \
+         {median:.2} cores beside a run that counts (the median; {most:.2} at most).\n\n| server | version |\n|---|---|\n",
         results.date,
         machine.processor,
         machine.processors,
         machine.memory_mib,
         machine.kernel,
-        results.rounds,
+        results.rounds_text(),
         results.seconds,
-        results.others(),
     );
     for (server, version) in &results.versions {
         let _ = writeln!(text, "| {} | {} |", server.name(), version.replace('|', "\\|"));

@@ -117,15 +117,19 @@ impl Plot {
         write(&area, self.title, (MARGIN, 18), 20, INK)?;
         let machine = &results.machine;
         let told = format!(
-            "1 is nats-server in the same round; medians of {} rounds. {}, {} cores, Linux {}, {}",
-            results.rounds, machine.processor, machine.processors, machine.kernel, results.date
+            "1 is nats-server in the same round; medians of {}. {}, {} cores, Linux {}, {}",
+            results.rounds_text(),
+            machine.processor,
+            machine.processors,
+            machine.kernel,
+            results.date
         );
         write(&area, &told, (MARGIN, 46), 13, PALE)?;
         let scale = Scale::of(results, works);
         scale.grid(&area, TOP, height - BOTTOM)?;
         for (place, work) in works.iter().enumerate() {
             let top = TOP + i32::try_from(place)? * group;
-            write(&area, work.what, (MARGIN, top + 6), 15, INK)?;
+            write(&area, work.what, (MARGIN, top + 4), 16, INK)?;
             for (place, &server) in results.servers.iter().enumerate() {
                 let top = top + HEADING + i32::try_from(place)? * (BAR + BETWEEN_BARS);
                 scale.bar(&area, results, work, server, top)?;
@@ -166,16 +170,16 @@ impl Scale {
     }
 
     fn bar(&self, area: &Area<'_>, results: &Results, work: &Work, server: Server, top: i32) -> Drawn {
-        write(area, server.name(), (MARGIN, top + 2), 14, INK)?;
+        write(area, server.name(), (MARGIN, top + 3), 14, INK)?;
         let begin = self.x(0.0);
         let Some(length) = length(results, work, server) else {
-            return write(area, &results.text(work, server), (begin + 6, top + 2), 13, PALE);
+            return write(area, &results.text(work, server), (begin + 6, top + 4), 13, PALE);
         };
         let end = self.x(length).max(begin + 1);
         area.draw(&Rectangle::new([(begin, top), (end, top + BAR)], colour(server).filled()))?;
         let more = if length > self.longest { "… " } else { "" };
         let label = format!("{more}{} ({length:.2})", results.text(work, server));
-        write(area, &label, (end + 6, top + 2), 13, INK)
+        write(area, &label, (end + 6, top + 4), 13, INK)
     }
 }
 

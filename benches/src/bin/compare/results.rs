@@ -64,21 +64,32 @@ impl Results {
         median(self.readings(work, server).filter_map(|(round, own)| Some(own.value / of_round(round)?)).collect())
     }
 
-    /// How far the rounds are apart, as a share of their median.
+    /// How far the rounds are apart, as a share of their median. One says nothing of that.
     pub(crate) fn spread(&self, work: &Work, server: Server) -> Option<f64> {
         let values: Vec<_> = self.readings(work, server).map(|(_, reading)| reading.value).collect();
+        if values.len() < 2 {
+            return None;
+        }
         let least = values.iter().copied().reduce(f64::min)?;
         let most = values.iter().copied().reduce(f64::max)?;
         Some((most - least) / median(values)?)
     }
 
-    /// The most that others used of the machine during runs that count, in cores.
-    pub(crate) fn others(&self) -> f64 {
+    /// What others used of the machine during runs that count, in cores: the median, and the most.
+    pub(crate) fn others(&self) -> (f64, f64) {
         let all = self.runs.iter().filter_map(|run| match &run.ran {
             Ran::Well(reading) => Some(reading.others),
             Ran::Drowned(_) | Ran::Not(_) => None,
         });
-        all.fold(0.0, f64::max)
+        let all: Vec<_> = all.collect();
+        let most = all.iter().copied().fold(0.0, f64::max);
+        (median(all).unwrap_or_default(), most)
+    }
+
+    /// `1 round`, `3 rounds`.
+    pub(crate) fn rounds_text(&self) -> String {
+        let rounds = self.rounds;
+        if rounds == 1 { "1 round".to_owned() } else { format!("{rounds} rounds") }
     }
 
     /// What a goal is held against.

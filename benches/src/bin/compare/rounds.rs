@@ -86,8 +86,8 @@ fn processors() -> io::Result<(Vec<usize>, Vec<usize>)> {
 fn tell(round: usize, work: &Work, server: Server, ran: &Ran) {
     let said = match ran {
         Ran::Well(reading) => {
-            let warnings: String = reading.warnings.iter().map(|warning| format!("; {warning}")).collect();
-            format!("{}, others {:.2} cores{warnings}", work.figure.text(reading.value), reading.others)
+            let figure = format!("{}, others {:.2} cores", work.figure.text(reading.value), reading.others);
+            [&[figure], reading.warnings.as_slice()].concat().join("; ")
         }
         Ran::Drowned(what) => format!("drowned: {what}"),
         Ran::Not(why) => format!("left out: {why}"),

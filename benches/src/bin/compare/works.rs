@@ -212,14 +212,14 @@ pub(crate) const ALL: [Work; 10] = [
     Work {
         name: "handshake",
         what: "full handshake, to where requests may follow",
-        load: Load::Connect { connections: 1000, resumed: false },
+        load: Load::Connect { connections: 3000, resumed: false },
         figure: Figure::CpuForConnection,
         goals: &[at_most(Kind::Must, Against::Nats, 0.7), at_most(Kind::Goal, Against::Nats, 0.55)],
     },
     Work {
         name: "resumed",
         what: "resumed handshake, to where requests may follow",
-        load: Load::Connect { connections: 1000, resumed: true },
+        load: Load::Connect { connections: 3000, resumed: true },
         figure: Figure::CpuForConnection,
         goals: &[],
     },

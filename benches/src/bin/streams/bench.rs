@@ -8,10 +8,10 @@ use std::{
     time::Instant,
 };
 
+use carillon_benches::{broker::Broker, machine};
+
 use crate::{
     Args, Processors,
-    broker::Broker,
-    machine,
     publishers::{Pace, Plan, Publishers},
     site::{STREAM, Settings, Site, Streams, topics},
 };
@@ -69,7 +69,7 @@ impl Bench {
         let broker = Broker::start(&self.args.carillon, &site.config(), wrapper);
         machine::enter(&self.own)?;
         let broker = broker?;
-        eprintln!("  broker {} was ready after {:.3} s", broker.pid(), broker.ready_after.as_secs_f64());
+        eprintln!("  broker {} was ready after {:.3} s", broker.pid(), broker.ready_after().as_secs_f64());
         Ok(broker)
     }
 

@@ -11,9 +11,7 @@
 //! work, because that is what makes a latency or a rate worthless.
 
 mod bench;
-mod broker;
 mod histogram;
-mod machine;
 mod measures;
 mod meter;
 mod publishers;
@@ -27,6 +25,7 @@ use std::{
     process::ExitCode,
 };
 
+use carillon_benches::machine;
 use clap::{Parser, ValueEnum};
 use tokio::task::LocalSet;
 
@@ -34,6 +33,9 @@ use self::{
     bench::Bench,
     measures::{ALL, Measure},
 };
+
+/// For the most connections that are made, and some to spare. The broker needs as many.
+const OPEN_FILES: u64 = 7_000;
 
 #[derive(Parser)]
 #[command(about = "Measures streams against their goals, with a broker of its own")]
@@ -121,7 +123,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, measures: &[&'static Measure]) -> io::Result<()> {
-    machine::raise_open_files()?;
+    machine::raise_open_files(OPEN_FILES)?;
     machine::go_first();
     let json = args.json;
     let mut bench = Bench::new(args)?;

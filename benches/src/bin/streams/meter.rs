@@ -5,9 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carillon_benches::process::{Usage, usage};
-
-use crate::{broker::Broker, machine};
+use carillon_bench::process::Usage;
+use carillon_benches::{broker::Broker, machine};
 
 /// A reading, from which on is measured.
 pub(crate) struct Meter {
@@ -38,7 +37,7 @@ impl Meter {
         broker.forget_peak()?;
         Ok(Self {
             broker: broker.usage()?,
-            own: usage(std::process::id())?,
+            own: Usage::of(std::process::id())?,
             busy: machine::busy()?,
             begun: Instant::now(),
         })
@@ -48,9 +47,9 @@ impl Meter {
     pub(crate) fn read(&self, broker: &Broker) -> io::Result<Cost> {
         let lasted = self.begun.elapsed();
         let cpu = broker.usage()?.cpu.saturating_sub(self.broker.cpu);
-        let own = usage(std::process::id())?.cpu.saturating_sub(self.own.cpu);
+        let own = Usage::of(std::process::id())?.cpu.saturating_sub(self.own.cpu);
         let others = machine::busy()?.saturating_sub(self.busy).saturating_sub(cpu + own);
         let share = |time: Duration| time.as_secs_f64() / lasted.as_secs_f64();
-        Ok(Cost { lasted, cpu, peak_kib: broker.peak_kib()?, own: share(own), others: share(others) })
+        Ok(Cost { lasted, cpu, peak_kib: broker.usage()?.peak_kib, own: share(own), others: share(others) })
     }
 }

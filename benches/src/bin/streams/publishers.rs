@@ -8,12 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carillon_benches::connection::{Connection, Target};
+use carillon_benches::{
+    broker::Broker,
+    connection::{Connection, Target},
+};
 use carillon_wire::{BrokerMessage, ClientMessage, Headers, Id, Topic, client_message::Publish};
 use tokio::{task::JoinSet, time};
 
 use crate::{
-    broker::Broker,
     histogram::Histogram,
     meter::{Cost, Meter},
 };

@@ -20,8 +20,9 @@ mod tiny_fragments;
 
 use std::{collections::BTreeMap, future::Future, io, pin::Pin};
 
+use carillon_benches::metrics::Metrics;
+
 use crate::{
-    broker::Metrics,
     hostile::{ENDED, STILL_OPEN},
     scene::{Scene, Size},
     settings::Holdings,

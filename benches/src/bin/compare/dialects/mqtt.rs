@@ -157,8 +157,11 @@ fn request(high: u8, low: u8) -> u32 {
     u32::from(u16::from_be_bytes([high, low]))
 }
 
-/// Splits off the first packet: its first byte, its body, and what is behind it.
-fn split(bytes: &[u8]) -> io::Result<Option<(u8, &[u8], &[u8])>> {
+/// A packet's first byte, its body, and what is behind it.
+type Split<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// Splits off the first packet.
+fn split(bytes: &[u8]) -> io::Result<Option<Split<'_>>> {
     let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
     let (mut length, mut taken) = (0, 0);
     for &byte in rest.iter().take(MAX_LENGTH_BYTES) {

@@ -77,19 +77,14 @@ impl Dialect for Nats {
     ) -> io::Result<usize> {
         let mut rest = bytes;
         while let Some((line, after)) = split_line(rest) {
-            rest = match line.first() {
-                Some(b'M') => match split_payload(line, after)? {
-                    Some((payload, after)) => {
-                        heard(Heard::Delivery(payload))?;
-                        after
-                    }
-                    None => return Ok(bytes.len() - rest.len()),
-                },
-                _ => {
-                    control(line, answer, heard)?;
-                    after
-                }
-            };
+            if line.first() == Some(&b'M') {
+                let Some((payload, after)) = split_payload(line, after)? else { break };
+                heard(Heard::Delivery(payload))?;
+                rest = after;
+            } else {
+                control(line, answer, heard)?;
+                rest = after;
+            }
         }
         if rest.len() > MAX_LINE_BYTES && !rest.starts_with(b"MSG ") && !rest.starts_with(b"INFO ") {
             return Err(Error::new(ErrorKind::InvalidData, "nats-server sends a line without an end"));

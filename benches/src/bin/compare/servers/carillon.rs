@@ -50,10 +50,10 @@ shards = 1
 [admin]
 address = \"127.0.0.1:{admin}\"
 [tls]
-certificate = {:?}
-key = {:?}
+certificate = \"{}\"
+key = \"{}\"
 [access]
-file = {:?}
+file = \"{}\"
 [quotas.connection]
 subscriptions = 1000
 payload_bytes = 1048576
@@ -68,9 +68,9 @@ requests = {{ per_second = 20000, burst = 100000 }}
 [log]
 format = \"json\"
 ",
-        site.certificate(),
-        site.key(),
-        site.path("access.toml"),
+        site.certificate().display(),
+        site.key().display(),
+        site.path("access.toml").display(),
     );
     let path = site.path("carillon.toml");
     fs::write(&path, config)?;

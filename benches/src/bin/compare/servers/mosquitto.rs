@@ -43,6 +43,7 @@ listener {port} 127.0.0.1
 protocol websockets
 certfile {}
 keyfile {}
+ciphers_tls1.3 TLS_AES_128_GCM_SHA256
 ",
         passwords.display(),
         acl.display(),

@@ -15,6 +15,7 @@ pub(crate) const PARTS: [Part; 1] = [Part { file: PROGRAM, package: "nats-server
 pub(crate) fn start(site: &Site) -> io::Result<Running> {
     let [port, plain] = free_ports()?;
     let (certificate, key) = (site.certificate(), site.key());
+    let (certificate, key) = (certificate.display(), key.display());
     // No compression for each connection; room for what a subscriber has not read, and time, so that none is cut off for
     // being slow. A password in clear costs it nothing to compare; a hash would.
     let config = format!(
@@ -26,7 +27,7 @@ websocket {{
   listen: \"127.0.0.1:{port}\"
   compression: false
   handshake_timeout: \"60s\"
-  tls {{ cert_file: {certificate:?}, key_file: {key:?}, curve_preferences: [\"X25519\"], timeout: 60 }}
+  tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", curve_preferences: [\"X25519\"], timeout: 60 }}
 }}
 authorization {{
   timeout: 60

@@ -45,12 +45,13 @@ http {{
     ssl_certificate_key {key};
     ssl_protocols TLSv1.3;
     ssl_ecdh_curve X25519;
+    ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
     nchan_message_buffer_length 20000;
     nchan_message_timeout 30s;
     location ~ ^/sub/(.+)$ {{
       nchan_subscriber websocket;
       nchan_channel_id $1;
-      nchan_subscribe_first_message newest;
+      nchan_subscriber_first_message newest;
     }}
     location ~ ^/pub/(.+)$ {{
       nchan_publisher websocket;

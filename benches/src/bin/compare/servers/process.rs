@@ -4,8 +4,10 @@ use std::{
     fs::{self, File},
     io::{self, Error},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +17,10 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Until it listens.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Where servers listen.
+const PORTS: Range<u16> = 20_000..30_000;
+/// Each server gets the next ones.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 /// Of its log, when it does not start.
 const SHOWN_LINES: usize = 20;
 
@@ -88,14 +94,16 @@ impl Drop for Running {
 }
 
 /// Ports that nobody listens at, each another. Somebody else may take one before the server does; then the server says so.
+///
+/// They are below those that the system gives to clients: of these, many are still taken when a server starts, by
+/// connections that the one before it had.
 pub(crate) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
-    // All are held until the last is found: the system gives one that was let go out again.
-    let mut held = Vec::new();
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+        let tries = PORTS.end - PORTS.start;
+        let mut candidates = (0..tries).map(|_| PORTS.start + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % tries);
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        *port = candidates.find(is_free).ok_or_else(|| Error::other("no port is free for a server"))?;
     }
     Ok(ports)
 }

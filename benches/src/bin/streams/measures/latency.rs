@@ -4,9 +4,10 @@
 use std::io;
 
 use super::{Groups, Measure, ms, publish::GOAL};
+use carillon_benches::broker::Broker;
+
 use crate::{
     bench::Bench,
-    broker::Broker,
     publishers::{Pace, Publishers},
     report::{Bound, Finding},
     site::{Site, Streams},

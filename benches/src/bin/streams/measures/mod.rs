@@ -12,11 +12,9 @@ mod storm;
 
 use std::{future::Future, io, pin::Pin, time::Duration};
 
-use crate::{
-    bench::Bench,
-    broker::{Broker, Metrics},
-    report::Finding,
-};
+use carillon_benches::{broker::Broker, metrics::Metrics};
+
+use crate::{bench::Bench, report::Finding};
 
 /// One goal, and how to measure it.
 pub(crate) struct Measure {

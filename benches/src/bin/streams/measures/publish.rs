@@ -3,9 +3,10 @@
 use std::io;
 
 use super::{Groups, Measure, ms};
+use carillon_benches::broker::Broker;
+
 use crate::{
     bench::Bench,
-    broker::Broker,
     publishers::{Pace, Publishers},
     report::{Bound, Finding},
     site::{Site, Streams},

@@ -7,14 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carillon_benches::connection::{Connection, Target};
+use carillon_benches::{
+    broker::Broker,
+    connection::{Connection, Target},
+};
 use carillon_wire::Start;
 use tokio::{task, time};
 
 use super::{Measure, ms};
 use crate::{
     bench::Bench,
-    broker::Broker,
     histogram::Histogram,
     publishers::{Pace, Publishers, Run},
     reader::Reader,
@@ -113,7 +115,7 @@ async fn look(bench: &Bench, stalled: usize) -> io::Result<Seen> {
         asleep.push(reader);
     }
     burst(&mut target.connect(0).await?).await?;
-    let peak_before = broker.peak_kib()?;
+    let peak_before = broker.usage()?.peak_kib;
     let (run, deliveries) = publish_and_read(bench, &site, &broker, &target).await?;
     let peak_kib = run.cost.peak_kib.max(peak_before);
     let fell_behind = broker.metrics()?.sum("carillon_stream_fell_behind_total");

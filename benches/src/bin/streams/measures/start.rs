@@ -61,16 +61,16 @@ async fn run(bench: &mut Bench) -> io::Result<Vec<Finding>> {
         broker.target(&site.authority())?.connect(0).await?;
         let welcomed = ready.elapsed();
         let cost = Cost {
-            lasted: broker.ready_after,
+            lasted: broker.ready_after(),
             cpu: broker.usage()?.cpu,
-            peak_kib: broker.peak_kib()?,
+            peak_kib: broker.usage()?.peak_kib,
             own: 0.0,
             others: 0.0,
         };
         let metrics = broker.settled_metrics().await?;
         found.push(Finding {
             what: what.to_owned(),
-            value: broker.ready_after.as_secs_f64(),
+            value: broker.ready_after().as_secs_f64(),
             unit: "s",
             bound: Bound::AtMost(GOAL_SECONDS),
             messages: 0,

@@ -1,45 +1,47 @@
-//! The broker that is measured: a process of its own, and what it tells of itself.
+//! The broker that is measured or attacked: a process of its own, and what it tells of itself.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsStr,
     fs,
     io::{self, BufRead, BufReader, Error, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use carillon_benches::{
-    connection::Target,
-    process::{Usage, usage},
-};
+use carillon_bench::process::Usage;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::time;
+
+use crate::{connection::Target, metrics::Metrics};
 
 /// For its start, its end, and an answer of its admin listener.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often it looks at its store.
-const LOOKS_EVERY: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_millis(1);
+/// How often its memory is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often it looks at its store, and counts anew what it does not count as it goes.
+const COUNTS_EVERY: Duration = Duration::from_secs(1);
 
 /// A running broker. It is killed when this is dropped.
-pub(crate) struct Broker {
+#[derive(Debug)]
+pub struct Broker {
     child: Child,
-    /// Where clients connect.
     address: SocketAddr,
     admin: SocketAddr,
-    /// From its execution until `/readyz` said yes.
-    pub(crate) ready_after: Duration,
+    ready_after: Duration,
     log: Option<JoinHandle<()>>,
 }
 
 impl Broker {
     /// Starts it, as the last arguments of `wrapper` where there is one, and waits until it is ready. What wraps it must
-    /// become it.
-    pub(crate) fn start(carillon: &Path, config: &Path, wrapper: &[&str]) -> io::Result<Self> {
+    /// become it. Its log must be JSON.
+    pub fn start(carillon: &Path, config: &Path, wrapper: &[&str]) -> io::Result<Self> {
         let mut words = wrapper.iter().map(OsStr::new).chain([carillon.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).args(["serve", "--config"]).arg(config);
@@ -75,57 +77,78 @@ impl Broker {
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its memory and processor time so far.
-    pub(crate) fn usage(&self) -> io::Result<Usage> {
-        usage(self.pid())
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// The most memory that it had in RAM, in KiB.
-    pub(crate) fn peak_kib(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        peak.ok_or_else(|| Error::other("the system does not tell the broker's peak of memory"))
-    }
-
-    /// From now on the peak is counted anew.
-    pub(crate) fn forget_peak(&self) -> io::Result<()> {
-        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
+    /// From its execution until `/readyz` said yes.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// How to connect to it, with the authority of its certificate.
-    pub(crate) fn target(&self, authority: &Path) -> io::Result<Target> {
+    pub fn target(&self, authority: &Path) -> io::Result<Target> {
         Target::new(self.address, authority, false)
     }
 
-    /// What it counts, by series.
-    pub(crate) fn metrics(&self) -> io::Result<Metrics> {
-        let page = self.ask("/metrics")?;
-        let series = page.lines().filter(|line| line.starts_with("carillon_"));
-        let read = series.filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
+    /// Its memory and processor time so far.
+    pub fn usage(&self) -> io::Result<Usage> {
+        Usage::of(self.pid())
+    }
+
+    /// From now on its peak of memory is counted anew.
+    pub fn forget_peak(&self) -> io::Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")
+    }
+
+    /// Looks at its memory until the watch is ended.
+    pub fn watch_memory(&self) -> MemoryWatch {
+        let (pid, is_over, peak_kib) = (self.pid(), Arc::default(), Arc::new(AtomicU64::new(0)));
+        let (over, peak) = (Arc::<AtomicBool>::clone(&is_over), Arc::clone(&peak_kib));
+        let thread = thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                if let Ok(usage) = Usage::of(pid) {
+                    peak.fetch_max(usage.resident_kib, Ordering::Relaxed);
+                }
+                thread::sleep(LOOK_EVERY);
+            }
         });
-        Ok(Metrics(read.collect()))
+        MemoryWatch { is_over, peak_kib, thread }
+    }
+
+    /// What it counts, by series.
+    pub fn metrics(&self) -> io::Result<Metrics> {
+        Ok(Metrics::of_page(&self.ask("/metrics")?))
     }
 
     /// The same, when what it looks at only once in a while (the store, and gauges) is as it is now.
-    pub(crate) async fn settled_metrics(&self) -> io::Result<Metrics> {
-        time::sleep(LOOKS_EVERY * 2).await;
+    pub async fn settled_metrics(&self) -> io::Result<Metrics> {
+        tokio::time::sleep(COUNTS_EVERY * 2).await;
         self.metrics()
     }
 
+    /// Connections that are open now.
+    pub fn connections(&self) -> io::Result<f64> {
+        Ok(self.metrics()?.sum("carillon_connections{"))
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Ends it with no chance to do anything about it.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.end();
     }
 
     /// Asks it to end, waits until it has, and tells how long that took.
-    pub(crate) fn terminate(mut self) -> io::Result<Duration> {
+    pub fn terminate(mut self) -> io::Result<Duration> {
         let begun = Instant::now();
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.ok_or_else(|| Error::other("no process id"))?, Signal::TERM)?;
@@ -161,33 +184,20 @@ impl Drop for Broker {
     }
 }
 
-/// Values by the names of their series.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Metrics(BTreeMap<String, f64>);
+/// The largest memory that was seen.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    is_over: Arc<AtomicBool>,
+    peak_kib: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
 
-impl Metrics {
-    /// All series that begin like this, together.
-    pub(crate) fn sum(&self, prefix: &str) -> f64 {
-        self.0.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
-    }
-
-    /// What has been added since.
-    pub(crate) fn since(&self, before: &Self) -> Self {
-        let before = |name: &str| before.0.get(name).copied().unwrap_or_default();
-        Self(self.0.iter().map(|(name, value)| (name.clone(), value - before(name))).collect())
-    }
-
-    /// The least bound of a histogram that holds this share of all that was counted, for all of its series together.
-    pub(crate) fn quantile(&self, histogram: &str, share: f64) -> f64 {
-        let mut buckets = BTreeMap::<u64, f64>::new();
-        for (series, count) in self.0.iter().filter(|(series, _)| series.starts_with(&format!("{histogram}_bucket"))) {
-            let bound = series.split_once("le=\"").and_then(|(_, rest)| rest.split('"').next()?.parse::<f64>().ok());
-            // Numbers that are not negative are in the order of their bits.
-            *buckets.entry(bound.unwrap_or(f64::INFINITY).to_bits()).or_default() += count;
-        }
-        let all = buckets.values().copied().fold(0.0, f64::max);
-        let found = buckets.into_iter().find(|(_, count)| *count >= all * share);
-        found.map_or(0.0, |(bound, _)| f64::from_bits(bound))
+impl MemoryWatch {
+    /// Ends it, and tells the peak in KiB.
+    pub fn end(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.join();
+        self.peak_kib.load(Ordering::Relaxed)
     }
 }
 
