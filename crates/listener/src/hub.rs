@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use carillon_metrics::{DropReason, ShardMetrics};
-use carillon_router::{ConnectionKey, Router, SubscribeError, UnsubscribeError};
+use carillon_router::{ConnectionKey, Encoded, Router, SubscribeError, UnsubscribeError};
 use carillon_streams::{keeper::Submissions, stream::Durability};
 use carillon_wire::{
     BrokerMessage, Id, PatternBuf, Start, Topic,
@@ -276,6 +276,11 @@ impl Hub {
     /// Takes the next thing out of a connection's outbox.
     pub(crate) fn next(&mut self, key: ConnectionKey) -> Option<carillon_router::Outgoing> {
         self.router.next(key)
+    }
+
+    /// Takes messages out of a connection's outbox as long as `take` does, where nothing else may come before one of them.
+    pub(crate) fn take_run(&mut self, key: ConnectionKey, take: impl FnMut(&Encoded) -> bool) {
+        self.router.take_run(key, take);
     }
 
     /// Whether the router gave a connection up, because a subscription asked for that rather than for a loss.

@@ -13,10 +13,10 @@ struct Buckets {
 }
 
 impl Buckets {
-    /// Counts one, in the bucket with the smallest k for which `value <= 2^k`.
-    fn inc(&self, value: u64) {
+    /// Counts so many, in the bucket with the smallest k for which `value <= 2^k`.
+    fn add(&self, value: u64, times: u64) {
         let k = u64::BITS - value.saturating_sub(1).leading_zeros();
-        self.finite.get(k as usize).unwrap_or(&self.above).inc();
+        self.finite.get(k as usize).unwrap_or(&self.above).add(times);
     }
 
     fn count(&self) -> u64 {
@@ -37,9 +37,14 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration, in nanoseconds.
     pub fn observe_nanos(&self, nanos: u64) {
+        self.observe_nanos_times(nanos, 1);
+    }
+
+    /// Counts one duration, in nanoseconds, that there was so many times.
+    pub fn observe_nanos_times(&self, nanos: u64, times: u64) {
         // Rounding up keeps 1,000,000,001 ns out of the bucket that ends at one second.
-        self.buckets.inc(nanos.div_ceil(1_000));
-        self.sum_nanos.add(nanos);
+        self.buckets.add(nanos.div_ceil(1_000), times);
+        self.sum_nanos.add(nanos.wrapping_mul(times));
     }
 
     /// How many durations have been counted so far.
@@ -63,7 +68,7 @@ pub struct CountHistogram {
 impl CountHistogram {
     /// Counts one time that there were `n`.
     pub fn observe(&self, n: u64) {
-        self.buckets.inc(n);
+        self.buckets.add(n, 1);
         self.sum.add(n);
     }
 

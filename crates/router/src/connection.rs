@@ -169,6 +169,10 @@ impl Connection {
         self.outbox.next_bytes()
     }
 
+    pub(crate) fn take_run(&mut self, take: impl FnMut(&Encoded) -> bool) {
+        self.outbox.take_run(take);
+    }
+
     pub(crate) fn next(&mut self) -> Option<Outgoing> {
         Some(match self.outbox.next()? {
             Taken::Message(message) => Outgoing::Message(message),

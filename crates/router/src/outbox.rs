@@ -194,6 +194,34 @@ impl Outbox {
         }
     }
 
+    /// Takes messages as long as `take` does, which is shown each; only where nothing else may come before one of them. What
+    /// it leaves, [`Outbox::next`] gives. For most connections that is everything, at a third of the cost.
+    pub(crate) fn take_run(&mut self, mut take: impl FnMut(&Encoded) -> bool) {
+        if self.gaps.first_seq().is_some() || self.streams.is_some() {
+            return;
+        }
+        let (mut messages, mut bytes, mut matches) = (0, 0, 0);
+        if self.kept.is_empty() {
+            while let Some(droppable) = self.droppable.pop_front_if(|next| take(&next.message)) {
+                messages += 1;
+                bytes += droppable.message.bytes().len();
+                matches += droppable.matches as usize;
+            }
+            self.matches.drain(..matches.min(self.matches.len()));
+            release_if_empty(&mut self.droppable);
+            release_if_empty(&mut self.matches);
+        } else if self.droppable.is_empty() {
+            while let Some(kept) = self.kept.pop_front_if(|next| next.ends.is_none() && take(&next.message)) {
+                messages += 1;
+                bytes += kept.message.bytes().len();
+            }
+            matches = messages;
+            release_if_empty(&mut self.kept);
+        }
+        self.waiting.messages -= messages;
+        self.waiting.bytes -= bytes + matches * MATCH_BYTES;
+    }
+
     fn lane(&self) -> Option<Lane> {
         let gap = self.gaps.first_seq().map(|seq| (seq, Lane::Gaps));
         let kept = self.kept.front().map(|kept| (kept.message.seq(), Lane::Kept));

@@ -236,6 +236,12 @@ impl Router {
         self.connections.change(key, Connection::next)?
     }
 
+    /// Takes messages of no stream as long as `take` does, which is shown each; only where nothing else may have to leave
+    /// before one of them. It is a faster [`Router::next`] for what is most frequent, and leaves the rest to that.
+    pub fn take_run(&mut self, key: ConnectionKey, take: impl FnMut(&Encoded) -> bool) {
+        let _ = self.connections.change(key, |connection| connection.take_run(take));
+    }
+
     /// How much waits for a connection.
     pub fn waiting(&self, key: ConnectionKey) -> Option<Waiting> {
         self.connections.get(key).map(Connection::waiting)

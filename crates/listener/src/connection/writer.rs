@@ -67,8 +67,9 @@ impl Body {
 /// Deliveries in what is written at once, for the counts.
 #[derive(Debug, Default)]
 struct Deliveries {
-    /// When each of the live ones was accepted.
-    accepted_nanos: Vec<u64>,
+    /// When live ones were accepted, and how many then: those of one turn have the same time.
+    accepted_nanos: Vec<(u64, u32)>,
+    live: u64,
     /// How many of those are of streams, and would be read again.
     in_streams: u64,
     /// How many come out of a stream's history.
@@ -85,12 +86,12 @@ impl Deliveries {
     }
 
     fn count(&self) -> u64 {
-        self.accepted_nanos.len() as u64 + self.history
+        self.live + self.history
     }
 
     /// How many are lost where they do not arrive.
     fn irretrievable(&self) -> u64 {
-        (self.accepted_nanos.len() as u64).saturating_sub(self.in_streams)
+        self.live.saturating_sub(self.in_streams)
     }
 }
 
@@ -296,6 +297,14 @@ impl Outlet<'_> {
         let head_at = self.staging.bytes.len();
         self.staging.bytes.resize(head_at + HEAD_ROOM_BYTES, 0);
         let start = self.staging.bytes.len();
+        self.hub.take_run(self.key, |message| {
+            let fits = self.staging.bytes.len() - start + message.bytes().len() <= gathered_bytes;
+            if fits {
+                self.staging.bytes.extend_from_slice(message.bytes());
+                self.staging.note(message);
+            }
+            fits
+        });
         while let Some(next_bytes) = self.hub.next_bytes(self.key)
             && self.staging.bytes.len() - start + next_bytes <= gathered_bytes
         {
@@ -335,8 +344,9 @@ impl Outlet<'_> {
             return;
         }
         let now = self.clock.nanos();
-        for accepted_nanos in &deliveries.accepted_nanos {
-            self.metrics.publish_to_write.observe_nanos(now.saturating_sub(*accepted_nanos));
+        for (accepted_nanos, times) in &deliveries.accepted_nanos {
+            let nanos = now.saturating_sub(*accepted_nanos);
+            self.metrics.publish_to_write.observe_nanos_times(nanos, (*times).into());
         }
     }
 }
@@ -351,7 +361,11 @@ impl Staging {
     /// Notes a delivery for the counts; replies are none.
     fn note(&mut self, message: &Encoded) {
         if let Some(accepted_nanos) = message.accepted_nanos() {
-            self.deliveries.accepted_nanos.push(accepted_nanos);
+            match self.deliveries.accepted_nanos.last_mut() {
+                Some((same, times)) if *same == accepted_nanos => *times += 1,
+                _ => self.deliveries.accepted_nanos.push((accepted_nanos, 1)),
+            }
+            self.deliveries.live += 1;
             self.deliveries.bytes += message.bytes().len();
         }
     }

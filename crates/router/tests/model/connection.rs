@@ -187,6 +187,25 @@ impl Connection {
         true
     }
 
+    /// Takes so many messages at most of those that nothing stands before.
+    pub(crate) fn take_run(&mut self, router: &mut Router, most: usize) {
+        let mut taken = Vec::new();
+        router.take_run(self.key, |message| {
+            let has_room = taken.len() < most;
+            if has_room {
+                assert!(message.accepted_nanos().is_some(), "a reply is no message");
+                taken.push(message.bytes().to_vec());
+            }
+            has_room
+        });
+        for bytes in taken {
+            let expected = self.pop_expected();
+            self.assert_all_told();
+            assert_eq!(expected.bytes, bytes);
+            assert!(matches!(expected.kind, Kind::Message { .. }), "{expected:?}");
+        }
+    }
+
     fn pop_expected(&mut self) -> Expected {
         self.pass_lost();
         self.expected.pop_front().expect("nothing comes that was not for it")

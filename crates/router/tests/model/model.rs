@@ -138,6 +138,7 @@ impl Pair {
 
     pub(crate) fn drain(&mut self, at: Index, times: usize) {
         let Some(connection) = choose(&mut self.connections, at) else { return };
+        connection.take_run(&mut self.router, times / 2);
         for _ in 0..times {
             connection.next(&mut self.router);
         }
@@ -196,7 +197,10 @@ impl Pair {
 
     /// Everything leaves, then everybody.
     pub(crate) fn end(mut self) {
-        for connection in &mut self.connections {
+        for (number, connection) in self.connections.iter_mut().enumerate() {
+            if number % 2 == 0 {
+                connection.take_run(&mut self.router, usize::MAX);
+            }
             while connection.next(&mut self.router) {}
             assert!(connection.expected.is_empty(), "{:?}", connection.expected);
         }
