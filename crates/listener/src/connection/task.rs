@@ -252,7 +252,7 @@ impl Connection {
                 max_message_bytes: shard.settings.limits.max_message_bytes,
                 may_close: self.handing_over.is_none() && self.writer.replies.awaited == 0,
             };
-            self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, |stream| stream.get_ref().0.sent_bytes())
+            self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, Stream::sent_bytes)
         };
         match written {
             Poll::Ready(Ok(())) => {
@@ -383,6 +383,7 @@ impl Future for Connection {
         if matches!(this.state, State::Open) && this.shard.hub.borrow_mut().read_on(this.key) {
             go_on_behind_others(cx);
         }
+        this.stream.park();
         this.shard.note_buffered(this.key, this.buffered_bytes());
         this.shard.end_turn();
         if let State::Closing(Closing { is_flushed: true, reason, dropped, .. }) = this.state
