@@ -151,6 +151,7 @@ impl Handshake {
             Ok(_) => Err(Error::HandshakeNotComplete),
             Err(error) => Err(error),
         };
+        let discard = discard.min(self.shown_bytes);
         self.incoming.drain(..discard);
         self.shown_bytes -= discard;
         asked
@@ -172,10 +173,11 @@ impl Handshake {
 
     /// Puts the alert that goes with an error behind what is to be sent.
     pub(super) fn take_alert(&mut self) {
-        loop {
-            match self.tls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(data)) if encode(data, &mut self.outgoing).is_ok() => {}
-                _ => return,
+        // With anything waiting, rustls does not look at what it is shown. It must be what it has seen all the same: where that
+        // is shorter than what is half done, rustls panics.
+        while self.tls.wants_write() {
+            if self.process().is_err() {
+                return;
             }
         }
     }

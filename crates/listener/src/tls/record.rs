@@ -156,7 +156,7 @@ impl Sealer {
             SupportedCipherSuite::Tls12(suite) => &suite.common,
         };
         let limit = common.confidentiality_limit.min(SEQUENCE_END);
-        Ok(Self { key: Key::new(suite.version().version(), secrets)?, limit })
+        Ok(Self { key: Key::new(suite.version().version, secrets)?, limit })
     }
 
     /// How many records of application data the key may protect still.

@@ -13,7 +13,7 @@ const SERVER: (&str, &str) = ("9f02283b6c9c07efc26bb9f2ac92e356", "cf782b88dd835
 const CLIENT_DATA: (u64, &str) = (
     0,
     "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292a2\
-     977014bd1e3deaae63aeebb21694915e4",
+     977014bd1e3deae63aeebb21694915e4",
 );
 const SERVER_DATA: (u64, &str) = (
     1,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{AlertDescription, HandshakeKind, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer};
+use rustls::{AlertDescription, HandshakeKind, client::Resumption, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer};
 
 use super::{
     super::clients::ClientFiles, CipherSuite, ClientConfig, ClientConnection, Error, Handshake, Pair, RootCertStore,
@@ -47,22 +47,21 @@ fn a_client_that_must_be_asked_again_loses_nothing() {
     ];
     let mut roots = RootCertStore::empty();
     roots.add(server.chain().remove(0)).unwrap();
-    let mut config = (*server.config()).clone();
     let mut narrow = default_provider();
     narrow.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768];
-    let asks_again = ServerConfig::builder_with_provider(Arc::new(narrow))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(narrow))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&config.cert_resolver));
-    config = ServerConfig { enable_secret_extraction: true, ..asks_again };
-    let client = Arc::new(
-        ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    );
+        .with_cert_resolver(Arc::clone(&server.config().cert_resolver));
+    config.enable_secret_extraction = true;
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.resumption = Resumption::disabled();
+    let client = Arc::new(client);
     let config = Arc::new(config);
     for piece_bytes in PIECES {
         let pair = shake_hands(Arc::clone(&config), Arc::clone(&client), EARLY, piece_bytes).unwrap();
@@ -136,7 +135,7 @@ fn answer_to(change: impl FnOnce(&mut Vec<u8>)) -> (Option<Error>, Option<Error>
 fn who_breaks_the_handshake_is_told() {
     assert_eq!(answer_to(|_| ()), (None, None));
     let decode_error = Some(Error::AlertReceived(AlertDescription::DecodeError));
-    let (error, heard) = answer_to(|hello| hello[5..].fill(0xff));
+    let (error, heard) = answer_to(|hello| hello[9..].fill(0xff));
     assert!(error.is_some() && heard == decode_error, "{error:?} {heard:?}");
     // Long before so much could have come.
     let (error, heard) = answer_to(|hello| hello[3] = 0xff);

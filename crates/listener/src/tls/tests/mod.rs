@@ -8,8 +8,7 @@ use std::{fs, io::Read as _, sync::Arc};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, ConnectionTrafficSecrets, Error, ExtractedSecrets, ProtocolVersion,
-    RootCertStore, ServerConfig, SupportedCipherSuite,
+    CipherSuite, ClientConfig, ClientConnection, ConnectionTrafficSecrets, Error, ExtractedSecrets, RootCertStore, ServerConfig, SupportedCipherSuite,
     crypto::aws_lc_rs::{ALL_CIPHER_SUITES, default_provider},
     pki_types::ServerName,
     version::{TLS12, TLS13},
@@ -74,6 +73,11 @@ fn shake_hands(
     let mut client = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
     let mut handshake = Handshake::new(server)?;
     let (mut on_the_way, mut is_early_sent) = (Vec::new(), false);
+    let mut send_early = |client: &mut ClientConnection| {
+        if !client.is_handshaking() && !std::mem::replace(&mut is_early_sent, true) {
+            std::io::Write::write_all(&mut client.writer(), early).unwrap();
+        }
+    };
     loop {
         match handshake.step()? {
             Step::Done => break,
@@ -82,10 +86,7 @@ fn shake_hands(
                 handshake.outgoing.clear();
             }
             Step::Read => {
-                if !client.is_handshaking() && !is_early_sent {
-                    is_early_sent = true;
-                    std::io::Write::write_all(&mut client.writer(), early).unwrap();
-                }
+                send_early(&mut client);
                 on_the_way.append(&mut sent(&mut client));
                 assert!(!on_the_way.is_empty(), "both wait");
                 let piece: Vec<u8> = on_the_way.drain(..piece_bytes.min(on_the_way.len())).collect();
@@ -94,6 +95,7 @@ fn shake_hands(
         }
     }
     let (server, mut behind) = handshake.finish()?;
+    send_early(&mut client);
     behind.append(&mut on_the_way);
     behind.append(&mut sent(&mut client));
     Ok(Pair { server, behind, client })
@@ -196,7 +198,7 @@ impl Rogue {
         tx: (u64, ConnectionTrafficSecrets),
         rx: (u64, ConnectionTrafficSecrets),
     ) -> Self {
-        let version: ProtocolVersion = suite.version().version();
+        let version = suite.version().version;
         Self { sealer: Sealer::new(suite, tx).unwrap(), opener: Opener::new(version, rx).unwrap() }
     }
 
