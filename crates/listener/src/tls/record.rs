@@ -6,7 +6,9 @@ mod tests;
 
 use std::ops::Range;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
 
 use super::gather::Gather;
@@ -219,12 +221,11 @@ impl Sealer {
     ) -> Result<(), SealError> {
         let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(aad));
         let aead = &self.key.aead;
-        let sealed = match plain.take_piece(cipher.len()) {
-            Some(piece) => aead.seal_out_of_place_scatter(nonce, aad, piece, cipher, inner, behind),
-            None => {
-                plain.copy_to(cipher);
-                aead.seal_in_place_scatter(nonce, aad, cipher, inner, behind)
-            }
+        let sealed = if let Some(piece) = plain.take_piece(cipher.len()) {
+            aead.seal_out_of_place_scatter(nonce, aad, piece, cipher, inner, behind)
+        } else {
+            plain.copy_to(cipher);
+            aead.seal_in_place_scatter(nonce, aad, cipher, inner, behind)
         };
         sealed.map_err(|_| SealError::Cipher)
     }
@@ -246,10 +247,7 @@ pub(super) struct Opened {
 }
 
 impl Opener {
-    pub(super) fn new(
-        version: ProtocolVersion,
-        secrets: (u64, ConnectionTrafficSecrets),
-    ) -> Result<Self, SealError> {
+    pub(super) fn new(version: ProtocolVersion, secrets: (u64, ConnectionTrafficSecrets)) -> Result<Self, SealError> {
         Ok(Self { key: Key::new(version, secrets)? })
     }
 

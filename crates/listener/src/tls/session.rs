@@ -147,8 +147,7 @@ impl Session {
         };
         let description = AlertDescription::from(description);
         // TLS 1.3 has one warning beside closing (RFC 8446, section 6).
-        let is_warning =
-            level == WARNING && (!self.opener.is_tls13() || description == AlertDescription::UserCanceled);
+        let is_warning = level == WARNING && (!self.opener.is_tls13() || description == AlertDescription::UserCanceled);
         match description {
             AlertDescription::CloseNotify => Ok(true),
             _ if !is_warning => Err(ReadError::Alert(description)),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{AlertDescription, HandshakeKind, client::Resumption, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer};
+use rustls::{
+    AlertDescription, HandshakeKind, client::Resumption, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer,
+};
 
 use super::{
     super::clients::ClientFiles, CipherSuite, ClientConfig, ClientConnection, Error, Handshake, Pair, RootCertStore,
-    ServerConfig, ServerName, Step, TLS12, TLS13, Tls, client, fs, hear, receive, seal, sent, server, shake_hands, suite,
-    suites, understood,
+    ServerConfig, ServerName, Step, TLS12, TLS13, Tls, client, fs, hear, receive, seal, sent, server, shake_hands,
+    suite, suites, understood,
 };
 
 const EARLY: &[u8] = b"GET /ws HTTP/1.1";
@@ -16,8 +18,7 @@ const EARLY: &[u8] = b"GET /ws HTTP/1.1";
 const PIECES: [usize; 6] = [1, 7, 64, 536, 4_096, usize::MAX];
 
 fn works(server: Arc<ServerConfig>, client: &Arc<ClientConfig>, piece_bytes: usize, kind: HandshakeKind) {
-    let Pair { mut server, behind, mut client } =
-        shake_hands(server, Arc::clone(client), EARLY, piece_bytes).unwrap();
+    let Pair { mut server, behind, mut client } = shake_hands(server, Arc::clone(client), EARLY, piece_bytes).unwrap();
     assert_eq!(client.handshake_kind(), Some(kind));
     assert_eq!(hear(&mut server, &behind).unwrap().data, EARLY, "in pieces of {piece_bytes}");
     let answer = seal(&mut server, b"HTTP/1.1 101");
@@ -41,10 +42,8 @@ fn a_client_that_must_be_asked_again_loses_nothing() {
     let server = server();
     let mut provider = default_provider();
     // It offers a share of a group first that the server does not know, and then one that it does.
-    provider.kx_groups = vec![
-        rustls::crypto::aws_lc_rs::kx_group::SECP384R1,
-        rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768,
-    ];
+    provider.kx_groups =
+        vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1, rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768];
     let mut roots = RootCertStore::empty();
     roots.add(server.chain().remove(0)).unwrap();
     let mut narrow = default_provider();
@@ -118,15 +117,13 @@ fn answer_to(change: impl FnOnce(&mut Vec<u8>)) -> (Option<Error>, Option<Error>
     let mut hello = sent(&mut client);
     change(&mut hello);
     handshake.incoming = hello;
-    loop {
-        match handshake.step() {
-            Ok(Step::Read) => return (None, None),
-            Ok(Step::Write) => return (None, receive(&mut client, &handshake.outgoing).err()),
-            Ok(Step::Done) => panic!("nobody has finished"),
-            Err(error) => {
-                handshake.take_alert();
-                return (Some(error), receive(&mut client, &handshake.outgoing).err());
-            }
+    match handshake.step() {
+        Ok(Step::Read) => (None, None),
+        Ok(Step::Write) => (None, receive(&mut client, &handshake.outgoing).err()),
+        Ok(Step::Done) => panic!("nobody has finished"),
+        Err(error) => {
+            handshake.take_alert();
+            (Some(error), receive(&mut client, &handshake.outgoing).err())
         }
     }
 }

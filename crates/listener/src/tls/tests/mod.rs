@@ -8,7 +8,8 @@ use std::{fs, io::Read as _, sync::Arc};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, ConnectionTrafficSecrets, Error, ExtractedSecrets, RootCertStore, ServerConfig, SupportedCipherSuite,
+    CipherSuite, ClientConfig, ClientConnection, ConnectionTrafficSecrets, Error, ExtractedSecrets, RootCertStore,
+    ServerConfig, SupportedCipherSuite,
     crypto::aws_lc_rs::{ALL_CIPHER_SUITES, default_provider},
     pki_types::ServerName,
     version::{TLS12, TLS13},

@@ -68,7 +68,7 @@ fn rustls_understands_what_is_sealed_and_is_understood() {
     for suite in suites() {
         let Pair { mut server, mut client, .. } = pair(suite);
         for bytes in [0, 1, 2, 100, 16_383, 16_384, 16_385, 32_768, 100_000] {
-            let data: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            let data: Vec<u8> = (0..251).cycle().take(bytes).collect();
             let records = seal(&mut server, &data);
             assert_eq!(understood(&mut client, &records), data, "{suite:?}, {bytes}");
             let records = write(&mut client, &data);
@@ -224,7 +224,11 @@ fn what_no_client_may_say_is_refused_with_the_alert_of_rfc_8446() {
             (Alert, &[1], Alerts::DecodeError),
             (Alert, &[1, 0, 0], Alerts::DecodeError),
         ] {
-            assert_eq!(told(suite, &[(ApplicationData, b"x"), (kind, content)]), Some(expected), "{kind:?} {content:?}");
+            assert_eq!(
+                told(suite, &[(ApplicationData, b"x"), (kind, content)]),
+                Some(expected),
+                "{kind:?} {content:?}"
+            );
         }
     }
     for suite in tls12() {
@@ -285,7 +289,11 @@ fn closing_is_heard_on_both_sides_and_nothing_behind_it() {
         assert!(hear(&mut server, &close).unwrap().is_closed);
 
         let (mut server, mut rogue) = rogue_pair(suite);
-        let kinds = [(ContentType::ApplicationData, &b"x"[..]), (ContentType::Alert, &CLOSE_NOTIFY), (ContentType::ApplicationData, b"y")];
+        let kinds = [
+            (ContentType::ApplicationData, &b"x"[..]),
+            (ContentType::Alert, &CLOSE_NOTIFY),
+            (ContentType::ApplicationData, b"y"),
+        ];
         let records: Vec<u8> = kinds.iter().flat_map(|(kind, content)| rogue.seal(*kind, content)).collect();
         let heard = hear(&mut server, &records).unwrap();
         assert_eq!(heard, Heard { data: b"x".to_vec(), is_closed: true, answers: vec![] });

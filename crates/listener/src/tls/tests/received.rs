@@ -11,7 +11,11 @@ use crate::tls::buffers::{Buffers, Received};
 enum Step {
     Receive(Vec<u8>),
     /// A record of so many bytes, with so many of them plain text, from so far on.
-    Open { record: usize, start: usize, plain: usize },
+    Open {
+        record: usize,
+        start: usize,
+        plain: usize,
+    },
     Skip(usize),
     Consume(usize),
     Park,
