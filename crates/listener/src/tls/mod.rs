@@ -4,6 +4,8 @@
 mod buffers;
 mod certificates;
 mod clients;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod gather;
 mod handshake;
 mod record;
@@ -31,6 +33,8 @@ pub(crate) use buffers::Buffers;
 pub use certificates::CertificateError;
 pub(crate) use clients::ClientChain;
 pub use clients::{ClientCertificateError, ClientFiles, ClientVerifier, Crl};
+#[cfg(any(test, fuzzing))]
+pub use fuzzed::read_records;
 pub(crate) use handshake::{Shaken, shake_hands};
 pub(crate) use stream::TlsSocket;
 

@@ -86,18 +86,25 @@ impl Session {
         let suite = kernel.negotiated_cipher_suite();
         let version = kernel.protocol_version();
         let unusable = |error: SealError| rustls::Error::General(error.to_string());
+        let sealer = Sealer::new(suite, tx).map_err(unusable)?;
         let opener = Opener::new(version, rx).map_err(unusable)?;
-        Ok(Self {
-            sealer: Sealer::new(suite, tx).map_err(unusable)?,
-            rekeying: opener.is_tls13().then(|| Box::new(kernel)),
+        let rekeying = opener.is_tls13().then(|| Box::new(kernel));
+        Ok(Self { rekeying, ..Self::of_keys(sealer, opener) })
+    }
+
+    /// Starts with keys that stay.
+    pub(super) fn of_keys(sealer: Sealer, opener: Opener) -> Self {
+        Self {
+            sealer,
             opener,
+            rekeying: None,
             key_update: Vec::new(),
             is_answered: false,
             empty_records: 0,
             key_updates: 0,
             warnings: 0,
             is_renegotiation_refused: false,
-        })
+        }
     }
 
     /// Reads the record at the front of `received`, in place. What it makes the broker say goes behind `answers`, and has

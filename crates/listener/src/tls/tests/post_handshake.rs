@@ -78,6 +78,26 @@ fn rustls_understands_what_is_sealed_and_is_understood() {
 }
 
 proptest! {
+    #[test]
+    fn nothing_is_read_but_what_was_sealed(
+        head in any::<[u8; 3]>(),
+        said in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..=255)), 0..30),
+    ) {
+        let said = said.into_iter().flat_map(|(what, content)| [vec![what, u8::try_from(content.len()).unwrap()], content].concat());
+        crate::tls::read_records(&head.into_iter().chain(said).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn all_is_read_that_was_sealed(
+        head in any::<[u8; 3]>(),
+        said in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=255), 0..200),
+    ) {
+        let said = said.into_iter().flat_map(|content| [vec![0, u8::try_from(content.len()).unwrap()], content].concat());
+        crate::tls::read_records(&head.into_iter().chain(said).collect::<Vec<u8>>());
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
