@@ -50,6 +50,9 @@ pub use http::WEBSOCKET_PATH;
 pub use session::harness::run as run_sessions;
 pub use settings::Settings;
 pub use tls::Tls;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use tls::read_records;
 
 /// A listening broker. Dropping it without [`Listener::drain`] tells every client to go and waits for nobody.
 pub struct Listener {

@@ -22,7 +22,6 @@ use tokio::{
     net::TcpStream,
     time::{Duration, Instant, sleep, timeout, timeout_at},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::task::Task;
 pub(crate) use self::{task::Connection, writer::Staging};
@@ -33,14 +32,12 @@ use crate::{
     quota::{Counted, Entered, Handshake, Scope},
     shard::{Seat, Shard},
     socket::{PlainText, Socket},
-    tls::{ClientCertificateError, ClientChain, Serving},
+    tls::{self, ClientCertificateError, ClientChain, Serving, Shaken, TlsSocket},
 };
 
 /// The stream that everything after the handshake runs on.
-pub(crate) type Stream = TlsStream<Socket>;
+pub(crate) type Stream = TlsSocket;
 
-/// Ciphertext that TLS may hold for a socket that takes no more. It is beside the outbox's bound.
-const TLS_BUFFER_BYTES: usize = 32 << 10;
 /// A handshake that has had the first of so many parts of its deadline gives way when somebody waits.
 const FAIR_SHARES: u32 = 5;
 /// For the last words on a handshake that failed, and for the client to read them.
@@ -138,22 +135,17 @@ async fn accept_tls(tcp: TcpStream, shard: &Shard) -> Result<(Stream, Option<Cli
     tcp.readable().await.map_err(|_| HandshakeFailure::TlsError)?;
     shard.handshake_turn().await;
     let Serving { config, verifier } = shard.tls.serving();
-    let acceptor = TlsAcceptor::from(config);
     let socket = Socket::new(tcp, std::sync::Arc::clone(&shard.metrics));
-    let accepted =
-        acceptor.accept_with(socket, |tls| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES))).into_fallible().await;
-    match accepted {
-        Ok(stream) => {
-            let tls = stream.get_ref().1;
-            let kind = match tls.handshake_kind() {
-                Some(HandshakeKind::Resumed) => TlsHandshake::Resumed,
+    match tls::shake_hands(socket, config, &shard.tls_buffers).await {
+        Ok(Shaken { stream, kind, peer_certificates }) => {
+            let kind = match kind {
+                HandshakeKind::Resumed => TlsHandshake::Resumed,
                 _ => TlsHandshake::Full,
             };
             shard.metrics.tls_handshakes.of(kind).inc();
-            let certificate = tls
-                .peer_certificates()
+            let certificate = peer_certificates
                 .zip(verifier)
-                .map(|(chain, verifier)| ClientChain::of_handshake(chain, verifier, shard.clock.read().unix_s()));
+                .map(|(chain, verifier)| ClientChain::of_handshake(&chain, verifier, shard.clock.read().unix_s()));
             Ok((stream, certificate))
         }
         Err((error, socket)) => {

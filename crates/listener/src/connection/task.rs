@@ -43,7 +43,7 @@ const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A connection that is a WebSocket.
 pub(crate) struct Connection {
-    stream: Box<Stream>,
+    pub(super) stream: Box<Stream>,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     pub(super) session: Session,
@@ -253,7 +253,7 @@ impl Connection {
                 max_message_bytes: shard.settings.limits.max_message_bytes,
                 may_close: self.handing_over.is_none() && self.writer.replies.awaited == 0,
             };
-            self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, |stream| stream.get_ref().0.sent_bytes())
+            self.writer.poll_write(cx, self.stream.as_mut(), &mut outlet, Stream::sent_bytes)
         };
         match written {
             Poll::Ready(Ok(())) => {
@@ -409,6 +409,7 @@ impl Future for Task {
             }
         }
         has_more |= matches!(this.state, State::Open) && this.shard.hub.borrow_mut().read_on(this.key);
+        this.stream.park();
         this.shard.note_buffered(this.key, this.buffered_bytes());
         this.shard.end_turn();
         if has_more {

@@ -72,13 +72,18 @@ impl Connection {
 
     /// What it holds beside its outbox, in bytes.
     pub(super) fn buffered_bytes(&self) -> usize {
-        self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.writer.unsent_bytes()
+        self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.unsent_bytes()
+    }
+
+    /// What the socket did not take of the last write, in bytes, before and behind TLS.
+    fn unsent_bytes(&self) -> usize {
+        self.writer.unsent_bytes() + self.stream.unsent_bytes()
     }
 
     /// Lets go of what it holds where the broker holds too much, and this connection more than it may keep.
     fn give_way(&mut self) {
         let may_keep_bytes = self.shard.may_keep_bytes();
-        if self.writer.unsent_bytes() > may_keep_bytes {
+        if self.unsent_bytes() > may_keep_bytes {
             tracing::debug!(
                 connection = self.session.name(),
                 "memory is short, and the socket does not take what waits"

@@ -20,9 +20,12 @@ use crate::{
     websocket::frame::{head, write_close, write_head},
 };
 
-/// What one write gathers: what fits into one TLS record (RFC 8446, section 5.1). A larger message goes by itself, and
-/// is not copied.
+/// What one WebSocket message gathers: what fits into one TLS record (RFC 8446, section 5.1). A larger message goes by
+/// itself, and is not copied.
 const GATHERED_BYTES: usize = 16 << 10;
+/// What one write gathers, as WebSocket messages one behind the other: the kernel takes little longer for four records
+/// than for one.
+const WRITTEN_BYTES: usize = 4 * GATHERED_BYTES;
 /// The longest head of a gathered message. It gets its room before its length is known.
 const HEAD_ROOM_BYTES: usize = 4;
 /// Pongs that may wait. A client that sends pings faster than it reads gets the answer to the last ones only, as
@@ -254,7 +257,7 @@ impl Writer {
             outlet.metrics.websocket_messages_sent.inc();
         }
         if self.closing.as_ref().is_none_or(|closing| closing.flushes_outbox) {
-            outlet.stage_messages();
+            while outlet.stage_messages() && outlet.staging.bytes.len() + GATHERED_BYTES <= WRITTEN_BYTES {}
         }
         if outlet.staging.is_empty()
             && outlet.may_close
@@ -267,9 +270,9 @@ impl Writer {
 }
 
 impl Outlet<'_> {
-    /// Gathers messages from the outbox into one WebSocket message.
-    fn stage_messages(&mut self) {
-        let Some(first_bytes) = self.hub.next_bytes(self.key) else { return };
+    /// Gathers messages from the outbox into one WebSocket message. Whether another may stand behind it.
+    fn stage_messages(&mut self) -> bool {
+        let Some(first_bytes) = self.hub.next_bytes(self.key) else { return false };
         self.metrics.websocket_messages_sent.inc();
         let gathered_bytes = GATHERED_BYTES.min(self.max_message_bytes);
         if first_bytes > gathered_bytes {
@@ -292,7 +295,7 @@ impl Outlet<'_> {
                 }
                 Some(Outgoing::Gap { .. }) | None => {}
             }
-            return;
+            return false;
         }
         let head_at = self.staging.bytes.len();
         self.staging.bytes.resize(head_at + HEAD_ROOM_BYTES, 0);
@@ -331,6 +334,7 @@ impl Outlet<'_> {
             }
         }
         self.staging.put_head(head_at, start);
+        true
     }
 
     /// Counts deliveries that the socket has taken.

@@ -34,7 +34,7 @@ use crate::{
     hub::{Hub, Outgoing},
     quota::Ledger,
     settings::Settings,
-    tls::Tls,
+    tls::{self, Tls},
 };
 
 /// Publications on their way into queues that were full.
@@ -50,6 +50,8 @@ pub(crate) struct Shard {
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) clock: Clock,
     pub(crate) hub: RefCell<Hub>,
+    /// Where connections receive and seal the records of TLS.
+    pub(crate) tls_buffers: Rc<tls::Buffers>,
     /// Where a connection unmasks what it reads.
     pub(crate) read_scratch: RefCell<Vec<u8>>,
     /// Where a connection gathers what it writes.

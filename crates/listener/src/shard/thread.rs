@@ -145,6 +145,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
         hub: RefCell::new(Hub::new(&settings.limits, Arc::clone(&start.metrics), has_peers, streams)),
         settings,
         metrics: start.metrics,
+        tls_buffers: Rc::default(),
         read_scratch: RefCell::default(),
         staging: RefCell::default(),
         tasks: RefCell::default(),

@@ -1,8 +1,18 @@
 //! TLS as the door speaks it: 1.3 and 1.2, aws-lc-rs, post-quantum key exchange first, stateless tickets, or client
 //! certificates and no tickets.
 
+mod buffers;
 mod certificates;
 mod clients;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
+mod gather;
+mod handshake;
+mod record;
+mod session;
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -19,9 +29,14 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
+pub(crate) use buffers::Buffers;
 pub use certificates::CertificateError;
 pub(crate) use clients::ClientChain;
 pub use clients::{ClientCertificateError, ClientFiles, ClientVerifier, Crl};
+#[cfg(any(test, fuzzing))]
+pub use fuzzed::read_records;
+pub(crate) use handshake::{Shaken, shake_hands};
+pub(crate) use stream::TlsSocket;
 
 /// The one HTTP version that the WebSocket upgrade is defined for here (RFC 7301 name).
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
@@ -172,6 +187,8 @@ impl Serving {
         };
         config.ignore_client_order = true;
         config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+        // The record layer after the handshake is the listener's own.
+        config.enable_secret_extraction = true;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if verifier.is_some() {
             // No ticketer either: that is rustls' own default.
