@@ -10,17 +10,21 @@
 
 mod support;
 
-use std::{fs, io::Write, sync::Arc};
+use std::{
+    fs,
+    io::{Read, Write},
+    sync::Arc,
+};
 
 use base64::Engine;
 use carillon_listener::{
     Listener, StartError, Tls,
     tls::{CertificateError, TlsError},
 };
-use carillon_metrics::{BrokerMetrics, ShardMetrics, TlsHandshake};
+use carillon_metrics::{BrokerMetrics, CloseReason, ShardMetrics, TlsHandshake};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ProtocolVersion;
-use support::{Broker, client_config, self_signed, settings, write_files};
+use rustls::{AlertDescription, ProtocolVersion};
+use support::{Broker, client_config, eventually, self_signed, settings, write_files};
 
 fn certificate_error(certificate: &str, key: &str) -> (CertificateError, String) {
     let files = write_files(certificate, key);
@@ -170,4 +174,45 @@ fn tls_1_3_with_post_quantum_key_exchange_comes_first_and_1_2_is_there() {
     assert!(support::read_head(&mut stream).starts_with("HTTP/1.1 101 "));
     assert_eq!(stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_2));
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[test]
+fn a_client_whose_record_was_changed_on_the_way_is_told_and_let_go() {
+    let broker = Broker::start(settings());
+    let mut client = broker.client();
+    client.ping();
+    client.stream.sock.write_all(&[23, 3, 3, 0, 20]).unwrap();
+    client.stream.sock.write_all(&[0; 20]).unwrap();
+    let refused = client.stream.read(&mut [0; 1]).unwrap_err();
+    let alert = refused.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    assert_eq!(alert, Some(&rustls::Error::AlertReceived(AlertDescription::BadRecordMac)), "{refused}");
+    eventually("gone", || broker.count(|shard| shard.connections_closed.of(CloseReason::Disconnected).get()) == 1);
+}
+
+#[test]
+fn keys_change_while_messages_go_both_ways() {
+    let broker = Broker::start(settings());
+    let mut client = broker.client();
+    for _ in 0..40 {
+        client.stream.conn.refresh_traffic_keys().unwrap();
+        client.ping();
+    }
+}
+
+#[test]
+fn a_client_that_sends_a_byte_at_a_time_is_understood() {
+    let broker = Broker::start(settings());
+    let mut client = broker.client();
+    client.ping();
+    client.stream.conn.writer().write_all(&support::frame(0x89, b"in pieces")).unwrap();
+    let mut record = Vec::new();
+    client.stream.conn.write_tls(&mut record).unwrap();
+    client.stream.sock.set_nodelay(true).unwrap();
+    for byte in record {
+        client.stream.sock.write_all(&[byte]).unwrap();
+        std::thread::yield_now();
+    }
+    let mut pong = [0; 11];
+    client.stream.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong[2..], b"in pieces");
 }

@@ -1,5 +1,9 @@
 //! TLS as the door speaks it: 1.3 and 1.2, aws-lc-rs, post-quantum key exchange first, stateless tickets, or client
 //! certificates and no tickets.
+//!
+//! rustls shakes hands (`handshake`) and gives its keys to a record layer of the door's own: `record` seals and opens,
+//! `session` knows what may be said beside data, `buffers` is the memory that connections share, and `stream` brings
+//! them together with the socket.
 
 mod buffers;
 mod certificates;

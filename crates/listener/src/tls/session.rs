@@ -49,6 +49,8 @@ pub(super) struct Session {
     warnings: u8,
     /// The client was told that nothing is negotiated again.
     is_renegotiation_refused: bool,
+    /// Nothing more is sealed.
+    is_closed: bool,
 }
 
 /// What was read.
@@ -104,6 +106,7 @@ impl Session {
             key_updates: 0,
             warnings: 0,
             is_renegotiation_refused: false,
+            is_closed: false,
         }
     }
 
@@ -200,7 +203,7 @@ impl Session {
         let secrets = kernel.update_rx_secret().map_err(|_| SealError::Cipher)?;
         self.opener = Opener::new(kernel.protocol_version(), secrets)?;
         // One answer does for all that came before it left.
-        if is_answer_asked && !self.is_answered {
+        if is_answer_asked && !self.is_answered && !self.is_closed {
             let mut out = [0; MAX_CONTROL_BYTES];
             let sealed = self.update_sealing_key(&mut out)?;
             answers.extend_from_slice(out.get(..sealed).unwrap_or_default());
@@ -264,21 +267,36 @@ impl Session {
         self.sealer.leave_records(records);
     }
 
-    /// Says that nothing more will be said. Nothing may be sealed afterwards.
-    pub(super) fn close(&mut self, answers: &mut Vec<u8>) {
-        self.alert(WARNING, AlertDescription::CloseNotify, answers);
+    /// Whether nothing more is sealed, because the client was told so, or cannot be told any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
-    /// Tells the client why reading ended, unless it was the client who ended it. Nothing may be sealed afterwards.
+    /// Says that nothing more will be said, if that was not said before.
+    pub(super) fn close(&mut self, answers: &mut Vec<u8>) {
+        self.alert(WARNING, AlertDescription::CloseNotify, answers);
+        self.is_closed = true;
+    }
+
+    /// Tells the client why reading ended, unless it was the client who ended it.
     pub(super) fn end(&mut self, error: &ReadError, answers: &mut Vec<u8>) {
         match error {
             ReadError::Refused(refused) => self.alert(FATAL, refused.alert, answers),
             ReadError::Key(_) => self.alert(FATAL, AlertDescription::InternalError, answers),
             ReadError::Alert(_) => {}
         }
+        self.is_closed = true;
+    }
+
+    /// Something that was sealed will never leave, so nothing may follow it.
+    pub(super) fn abandon(&mut self) {
+        self.is_closed = true;
     }
 
     fn alert(&mut self, level: u8, description: AlertDescription, answers: &mut Vec<u8>) {
+        if self.is_closed {
+            return;
+        }
         let alert = [level, u8::from(description)];
         let mut out = [0; MAX_CONTROL_BYTES];
         // A cipher that refuses ends the connection without a word.

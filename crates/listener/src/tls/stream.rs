@@ -30,8 +30,6 @@ pub(crate) struct TlsSocket {
     unsent: Unsent,
     buffers: Rc<Buffers>,
     reading: Reading,
-    /// Nothing more is sealed: the client was told so, or reading has failed.
-    is_closed: bool,
 }
 
 enum Reading {
@@ -68,7 +66,7 @@ impl TlsSocket {
     pub(super) fn new(socket: Socket, session: Session, behind: Vec<u8>, buffers: Rc<Buffers>) -> Self {
         let received = Received::new(Rc::clone(&buffers), behind);
         let unsent = Unsent::default();
-        Self { socket, session, received, unsent, buffers, reading: Reading::Open, is_closed: false }
+        Self { socket, session, received, unsent, buffers, reading: Reading::Open }
     }
 
     /// Bytes that the kernel took so far.
@@ -138,11 +136,8 @@ impl TlsSocket {
     /// Reading has failed: tells the client why, as far as the socket takes it at once.
     fn fail(&mut self, cx: &mut Context<'_>, error: &ReadError) -> io::Error {
         self.stop_reading(io::ErrorKind::InvalidData);
-        if !self.is_closed {
-            self.is_closed = true;
-            self.session.end(error, &mut self.unsent.bytes);
-            let _ = self.poll_send_unsent(cx);
-        }
+        self.session.end(error, &mut self.unsent.bytes);
+        let _ = self.poll_send_unsent(cx);
         io::Error::new(io::ErrorKind::InvalidData, *error)
     }
 
@@ -159,7 +154,7 @@ impl TlsSocket {
 
     /// Takes what it seals; `Pending` where the socket did not take all that was sealed before.
     fn poll_seal(&mut self, cx: &mut Context<'_>, mut data: Gather<'_>) -> Poll<io::Result<usize>> {
-        if self.is_closed {
+        if self.session.is_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if !self.unsent.is_empty() {
@@ -187,8 +182,7 @@ impl TlsSocket {
                 match self.socket.poll_send(cx, sealed) {
                     Poll::Ready(Ok(sent)) => sealed = sealed.get(sent..).unwrap_or_default(),
                     Poll::Ready(Err(error)) => {
-                        // The key has moved on from records that will not leave: nothing may follow them.
-                        self.is_closed = true;
+                        self.session.abandon();
                         return Err(error);
                     }
                     Poll::Pending => {
@@ -205,18 +199,10 @@ impl TlsSocket {
     fn stop_sealing(&mut self, cx: &mut Context<'_>, error: SealError) {
         match error {
             SealError::UsedUp => {
-                self.close();
+                self.session.close(&mut self.unsent.bytes);
                 let _ = self.poll_send_unsent(cx);
             }
-            SealError::Cipher => self.is_closed = true,
-        }
-    }
-
-    /// Tells the client that nothing more comes.
-    fn close(&mut self) {
-        if !self.is_closed {
-            self.is_closed = true;
-            self.session.close(&mut self.unsent.bytes);
+            SealError::Cipher => self.session.abandon(),
         }
     }
 }
@@ -268,10 +254,11 @@ impl AsyncWrite for TlsSocket {
         if self.unsent.is_empty() { Poll::Ready(Ok(())) } else { self.poll_send_unsent(cx) }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.close();
-        ready!(self.poll_send_unsent(cx))?;
-        match ready!(Pin::new(&mut self.socket).poll_shutdown(cx)) {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.session.close(&mut this.unsent.bytes);
+        ready!(this.poll_send_unsent(cx))?;
+        match ready!(Pin::new(&mut this.socket).poll_shutdown(cx)) {
             // The client has reset it: it is as closed as it can be.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             other => Poll::Ready(other),

@@ -308,6 +308,11 @@ fn closing_is_heard_on_both_sides_and_nothing_behind_it() {
         let close = sent(&mut client);
         assert!(hear(&mut server, &close).unwrap().is_closed);
 
+        // Nothing is answered then.
+        let mut answers = Vec::new();
+        server.close(&mut answers);
+        assert_eq!(answers, b"");
+
         let (mut server, mut rogue) = rogue_pair(suite);
         let kinds = [
             (ContentType::ApplicationData, &b"x"[..]),
@@ -317,6 +322,20 @@ fn closing_is_heard_on_both_sides_and_nothing_behind_it() {
         let records: Vec<u8> = kinds.iter().flat_map(|(kind, content)| rogue.seal(*kind, content)).collect();
         let heard = hear(&mut server, &records).unwrap();
         assert_eq!(heard, Heard { data: b"x".to_vec(), is_closed: true, answers: vec![] });
+    }
+}
+
+#[test]
+fn nothing_is_answered_behind_the_close() {
+    let (mut server, mut rogue) = rogue_pair(an_aes_suite());
+    server.close(&mut Vec::new());
+    let update = rogue.seal(ContentType::Handshake, &UPDATE_AND_ANSWER);
+    assert_eq!(hear(&mut server, &update).unwrap().answers, b"");
+    for suite in tls12() {
+        let (mut server, mut rogue) = rogue_pair(suite);
+        server.close(&mut Vec::new());
+        let hello = rogue.seal(ContentType::Handshake, &[1, 0, 0, 1, 0]);
+        assert_eq!(hear(&mut server, &hello).unwrap().answers, b"");
     }
 }
 
