@@ -51,16 +51,7 @@ impl Browser {
     pub(crate) fn start(ca: &Path) -> Self {
         let home = tempfile::tempdir().unwrap();
         trust(ca, home.path());
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .env("HOME", home.path())
-            .env_remove("XDG_CONFIG_HOME")
-            .env_remove("XDG_CACHE_HOME")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let port = port_of(&mut driver);
+        let (driver, port) = start_driver(home.path());
         let mut browser = Self { driver, port, session: String::new(), home };
         let profile = browser.home.path().join("profile");
         let arguments = json!([
@@ -154,8 +145,32 @@ fn trust(ca: &Path, home: &Path) {
     certutil(&["-A", "-t", "C,,", "-n", "carillon development", "-i", ca.to_str().unwrap()]);
 }
 
+/// Starts a driver, and tells its port. It takes one port in both families of addresses, one after the other, and ends where
+/// somebody else has the second by then.
+fn start_driver(home: &Path) -> (Child, u16) {
+    const ATTEMPTS: usize = 5;
+    let mut attempts = (0..ATTEMPTS).filter_map(|_| {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("HOME", home)
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let port = port_of(&mut driver);
+        if port.is_none() {
+            let _ = driver.kill();
+            let _ = driver.wait();
+        }
+        Some((driver, port?))
+    });
+    attempts.next().expect("chromedriver tells its port")
+}
+
 /// The port that the driver took, which it tells on its standard output.
-fn port_of(driver: &mut Child) -> u16 {
+fn port_of(driver: &mut Child) -> Option<u16> {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
         let (_, port) = line.split_once("started successfully on port ")?;
@@ -163,7 +178,7 @@ fn port_of(driver: &mut Child) -> u16 {
     });
     // What it says later has to go somewhere.
     thread::spawn(move || lines.for_each(drop));
-    port.expect("chromedriver tells its port")
+    port
 }
 
 /// One HTTP request to the driver, on a connection of its own.
