@@ -72,8 +72,7 @@ impl Connection {
 
     /// What it holds beside its outbox, in bytes.
     pub(super) fn buffered_bytes(&self) -> usize {
-        let received_bytes = self.reader.buffered_bytes() + self.stream.received_bytes();
-        received_bytes + self.writer.replies.size_bytes() + self.unsent_bytes()
+        self.reader.buffered_bytes() + self.writer.replies.size_bytes() + self.unsent_bytes()
     }
 
     /// What the socket did not take of the last write, in bytes, before and behind TLS.

@@ -137,6 +137,7 @@ impl Received {
     }
 
     /// Memory that is the connection's own.
+    #[cfg(test)]
     pub(super) fn own_bytes(&self) -> usize {
         if self.is_shared { 0 } else { self.bytes.capacity() }
     }

@@ -79,11 +79,6 @@ impl TlsSocket {
         self.unsent.bytes.len()
     }
 
-    /// Memory that is held for what came and was not consumed, in bytes.
-    pub(crate) fn received_bytes(&self) -> usize {
-        self.received.own_bytes()
-    }
-
     /// Reading does not go on for now: what is left is moved out of the buffer that others need.
     pub(crate) fn park(&mut self) {
         self.received.park();
