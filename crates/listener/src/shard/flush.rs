@@ -191,11 +191,13 @@ impl Shard {
         let tasks = self.tasks.borrow();
         let Some(Some(task)) = tasks.get(key.index()) else { return false };
         let last_pass = task.last_pass.replace(pass);
-        // It may be the connection whose turn it is.
-        let is_done = task
-            .connection
-            .try_borrow_mut()
-            .is_ok_and(|mut connection| connection.write_out(&mut Context::from_waker(&task.waker)));
+        // Mail comes first, as it may be the reply to a subscription whose messages wait; taking it is the task's. And it may
+        // be the connection whose turn it is.
+        let is_done = task.mail.is_empty()
+            && task
+                .connection
+                .try_borrow_mut()
+                .is_ok_and(|mut connection| connection.write_out(&mut Context::from_waker(&task.waker)));
         if !is_done {
             task.waker.wake_by_ref();
         }
