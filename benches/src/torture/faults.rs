@@ -181,11 +181,17 @@ async fn read_streams(run: &mut Run) -> io::Result<()> {
     run.read_streams().await
 }
 
+/// Waits as long as publications are taken: how fast a disk fills up is the machine's matter.
 async fn wait_for(run: &Run, mut is_so: impl FnMut() -> io::Result<bool>, missing: &str) -> io::Result<()> {
-    let begun = tokio::time::Instant::now();
+    let acknowledged = || run.room.books(|books| books.counts.acknowledged);
+    let (mut known, mut since) = (acknowledged(), tokio::time::Instant::now());
     while !is_so()? {
         run.room.verdict()?;
-        if begun.elapsed() > PATIENCE {
+        let now = acknowledged();
+        if now > known {
+            (known, since) = (now, tokio::time::Instant::now());
+        }
+        if since.elapsed() > PATIENCE {
             return Err(broken(missing));
         }
         sleep(Duration::from_millis(20)).await;

@@ -29,22 +29,40 @@ pub(super) async fn ask(
     for _ in 0..3 {
         let question = make(stream, kept, random);
         let found = history::read(room, connection, &question).await?;
-        let expected = expected(room, &question, kept);
-        let found: Vec<_> = found.messages.iter().map(|(sequence, ..)| *sequence).collect();
-        // Retention may have taken some of the front meanwhile.
-        let is_cut = room.books(|books| books.ledger(stream).newest.is_some());
-        if found != expected && !(is_cut && expected.ends_with(&found)) {
-            let differ = found.iter().zip(&expected).position(|(found, expected)| found != expected);
-            let at = differ.unwrap_or(found.len().min(expected.len()));
-            let (count, right) = (found.len(), expected.len());
+        let is_newer = found.end > kept.end;
+        if is_newer && matches!(question.from, From::Newest(_) | From::LastByTopic) {
+            // What was published meanwhile stands in the place of what was known.
+            continue;
+        }
+        let right = expected(room, &question, kept);
+        let has_retention = room.books(|books| books.ledger(stream).has_retention());
+        if let Err((found_one, right_one)) = agree(&found, &right, kept.end, has_retention) {
+            let (count, right, gaps) = (found.messages.len(), right.len(), &found.gaps);
             return Err(broken(format!(
-                "{question:?} found {count} messages, where {right} are right; the first other one is {:?}, for {:?}",
-                found.get(at),
-                expected.get(at)
+                "{question:?} found {count} messages and {gaps:?} lost, where {right} messages are right; the first other \
+                 one is {found_one:?}, for {right_one:?}"
             )));
         }
     }
     Ok(())
+}
+
+/// What was found is what is right, but for what was published behind `known_end`, and what retention took since: of the
+/// front, or between two pages. Else the first that differ.
+fn agree(found: &Found, right: &[u64], known_end: u64, has_retention: bool) -> Result<(), (Option<u64>, Option<u64>)> {
+    let first = found.messages.first().map_or(u64::MAX, |(first, ..)| *first);
+    let is_taken = |sequence: u64| {
+        has_retention
+            && (sequence < first || found.gaps.iter().any(|(first, last)| (*first..=*last).contains(&sequence)))
+    };
+    let mut found_known =
+        found.messages.iter().map(|(sequence, ..)| *sequence).filter(|at| *at <= known_end).peekable();
+    for sequence in right {
+        if found_known.next_if_eq(sequence).is_none() && !is_taken(*sequence) {
+            return Err((found_known.next(), Some(*sequence)));
+        }
+    }
+    found_known.next().map_or(Ok(()), |other| Err((Some(other), None)))
 }
 
 fn make(stream: usize, kept: &Found, random: &mut StdRng) -> Question {
@@ -98,5 +116,32 @@ fn expected(room: &Room, question: &Question, kept: &Found) -> Vec<u64> {
             last.sort_unstable();
             last
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(sequences: &[u64], gaps: &[(u64, u64)]) -> Found {
+        let messages = sequences.iter().map(|sequence| (*sequence, 0, 0)).collect();
+        Found { messages, gaps: gaps.to_vec(), ..Found::default() }
+    }
+
+    #[test]
+    fn what_is_newer_and_what_retention_took_may_differ_and_nothing_else() {
+        let right = [4, 5, 8, 9];
+        let agree = |sequences: &[u64], gaps: &[(u64, u64)], keeps| agree(&found(sequences, gaps), &right, 9, keeps);
+        assert!(agree(&[4, 5, 8, 9], &[], false).is_ok());
+        assert!(agree(&[4, 5, 8, 9, 12], &[], false).is_ok());
+        assert!(agree(&[8, 9], &[], true).is_ok());
+        assert!(agree(&[4, 9], &[(5, 8)], true).is_ok());
+        assert!(agree(&[], &[], true).is_ok());
+
+        assert_eq!(agree(&[8, 9], &[], false), Err((Some(8), Some(4))));
+        assert_eq!(agree(&[4, 8, 9], &[], true), Err((Some(8), Some(5))));
+        assert_eq!(agree(&[4, 5, 8], &[], true), Err((None, Some(9))));
+        assert_eq!(agree(&[4, 5, 7, 8, 9], &[], true), Err((Some(7), Some(8))));
+        assert_eq!(agree(&[4, 5, 8, 9, 9], &[], true), Err((Some(9), None)));
     }
 }

@@ -72,7 +72,7 @@ impl Site {
              [tls]\ncertificate = {:?}\nkey = {:?}\n\
              [limits]\nmax_payload_bytes = 16384\nmax_message_bytes = 65536\nreply_bytes = 16384\n\
              outbox_bytes = {OUTBOX_BYTES}\n\
-             [deadlines]\nheartbeat_seconds = 0.5\nwrite_seconds = 2\ndrain_seconds = 2\nreturn_spread_seconds = 0.1\n\
+             [deadlines]\nheartbeat_seconds = 1.5\nwrite_seconds = 2\ndrain_seconds = 2\nreturn_spread_seconds = 0.1\n\
              [store]\nsegment_bytes = {SEGMENT_BYTES}\nreserve_bytes = {RESERVE_BYTES}\n\
              [log]\nformat = \"json\"\nlevel = \"warn,carillon=info\"\n",
             self.data.display().to_string(),

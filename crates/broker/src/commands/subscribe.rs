@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use self::{format::Format, output::Output};
 use super::{
-    EXIT_FAILURE, EXIT_USAGE,
+    EXIT_FAILURE, EXIT_USAGE, complain,
     connection::{Connection, policy, refused},
     fail,
 };
@@ -157,7 +157,7 @@ async fn print(
             other => {
                 if let Some(complaint) = format.happened(&other, output.buffer()) {
                     output.flush().await;
-                    eprintln!("carillon: {complaint}");
+                    complain(&complaint);
                 }
             }
         }

@@ -54,6 +54,9 @@ certificate = \"{}\"
 key = \"{}\"
 [access]
 file = \"{}\"
+[limits]
+outbox_bytes = 67108864
+outbox_messages = 1000000
 [quotas.connection]
 subscriptions = 1000
 payload_bytes = 1048576

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::{now_s, read_signing_key},
-    commands::{EXIT_FAILURE, EXIT_USAGE, claim, fail, pattern},
+    commands::{EXIT_FAILURE, EXIT_USAGE, claim, complain, fail, pattern},
 };
 
 /// Claims that have a flag of their own, or that this command sets.
@@ -94,7 +94,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(token) => {
             if token.len() > MAX_TOKEN_BYTES {
                 let length = token.len();
-                eprintln!("carillon: the token has {length} bytes, and no broker reads more than {MAX_TOKEN_BYTES}");
+                complain(&format_args!(
+                    "the token has {length} bytes, and no broker reads more than {MAX_TOKEN_BYTES}"
+                ));
             }
             println!("{token}");
             ExitCode::SUCCESS
