@@ -52,7 +52,7 @@ pub use settings::Settings;
 pub use tls::Tls;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub use tls::read_records;
+pub use tls::{FuzzedHandshake, fuzz_handshake, read_records};
 
 /// A listening broker. Dropping it without [`Listener::drain`] tells every client to go and waits for nobody.
 pub struct Listener {

@@ -17,7 +17,7 @@ use crate::socket::Socket;
 /// What one read of the socket makes room for. Most clients' parts of a handshake have less.
 const READ_BYTES: usize = 4 << 10;
 /// The longest handshake message that rustls takes, with its records.
-const MAX_INCOMING_BYTES: usize = 64 << 10;
+pub(super) const MAX_INCOMING_BYTES: usize = 64 << 10;
 
 /// A handshake that came to a good end.
 pub(crate) struct Shaken {

@@ -38,7 +38,7 @@ pub use certificates::CertificateError;
 pub(crate) use clients::ClientChain;
 pub use clients::{ClientCertificateError, ClientFiles, ClientVerifier, Crl};
 #[cfg(any(test, fuzzing))]
-pub use fuzzed::read_records;
+pub use fuzzed::{FuzzedHandshake, read_records, shake_hands as fuzz_handshake};
 pub(crate) use handshake::{Shaken, shake_hands};
 pub(crate) use stream::TlsSocket;
 

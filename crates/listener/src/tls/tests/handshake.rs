@@ -140,3 +140,16 @@ fn who_breaks_the_handshake_is_told() {
     let (error, heard) = answer_to(|hello| hello.extend(b"\xff\xff\xff\xff\xff"));
     assert_eq!((error, heard), (None, None), "garbage behind a hello is met when its turn comes");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn a_handshake_ends_in_keys_or_an_alert_whatever_becomes_of_the_clients_part(
+        who in 0_u8..3,
+        sizes: [u8; 2],
+        said in proptest::collection::vec(proptest::num::u8::ANY, 0..12),
+    ) {
+        let input = [&[who][..], &sizes, &said].concat();
+        super::super::fuzz_handshake(&super::super::FuzzedHandshake::new(server()), &input);
+    }
+}

@@ -8,7 +8,7 @@ use rustls::{
     crypto::{aws_lc_rs::ALL_CIPHER_SUITES, cipher::Iv},
 };
 
-use super::{
+use super::super::{
     buffers::Received,
     record::{MAX_OVERHEAD_BYTES, Opener, Sealer},
     session::{Read, Session},
