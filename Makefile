@@ -89,6 +89,13 @@ bench-compare: ## Carillon beside nats-server, Mosquitto and nginx with Nchan; h
 	@$(TARGET_DIR)/release/compare --carillon $(TARGET_DIR)/release/carillon --json $(TARGET_DIR)/compare.json --rounds $(or $(ROUNDS),3) \
 	  $(if $(WORKS),--works '$(WORKS)') $(if $(SERVERS),--servers '$(SERVERS)') $(if $(WORKS)$(SERVERS),,--docs docs)
 
+# The documentation is for whole runs: with CURVES or QUICK, it stays as it is.
+.PHONY: bench-curves
+bench-curves: ## how cost grows: subscribers, topics, patterns, payloads, shards, connections; ten minutes (CURVES and QUICK=1 make it shorter)
+	@cargo build --workspace --bin carillon --bin curves --release
+	@$(TARGET_DIR)/release/curves --carillon $(TARGET_DIR)/release/carillon --json $(TARGET_DIR)/curves.json \
+	  $(if $(CURVES),--curves '$(CURVES)') $(if $(QUICK),--quick) $(if $(CURVES)$(QUICK),,--docs docs)
+
 .PHONY: bench-micro
 bench-micro: ## how long decode, match, fan-out, encode, outbox and store take; BASELINE=main saves that, or compares with it
 	@export CRITERION_HOME='$(abspath $(TARGET_DIR))/criterion' && baseline='$(BASELINE)' && \

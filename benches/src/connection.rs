@@ -208,6 +208,12 @@ impl Connection {
         self.stream.flush().await
     }
 
+    /// Sends frames that are made already, such as of [`payload_frame`].
+    pub async fn send_frames(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frames).await?;
+        self.stream.flush().await
+    }
+
     /// Waits for more, and gives each message that is whole to `handle`.
     ///
     /// Cancel safe: what has come is handled by the next call.

@@ -37,6 +37,18 @@ pub fn allowed() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&processor| allowed.is_set(processor)).collect()
 }
 
+/// Who runs where: servers on the first processor, the load on the second one. Where there is one, they share it, which is told.
+pub fn processors() -> io::Result<(Vec<usize>, Vec<usize>)> {
+    match allowed().as_slice() {
+        [] => Err(io::Error::other("this process may use no processor")),
+        [one] => {
+            eprintln!("there is one processor for the servers and the load: rates and latencies say little");
+            Ok((vec![*one], vec![*one]))
+        }
+        [first, second, ..] => Ok((vec![*first], vec![*second])),
+    }
+}
+
 /// Moves this thread, and the threads and processes that it starts from now on.
 pub fn enter(processors: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();

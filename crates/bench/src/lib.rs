@@ -39,6 +39,7 @@ pub use latency::Quantiles;
 pub use pace::{Framing, Pace};
 pub use run::{Run, RunError};
 pub use target::{KeyExchange, Target, TargetError, Tickets, Trust};
+pub use timer::Timer;
 pub use workload::{
     churn::{Churn, ChurnOf},
     connect::{Arrivals, Connect},

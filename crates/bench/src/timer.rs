@@ -10,17 +10,18 @@ use tokio::io::unix::AsyncFd;
 
 /// A timer of a thread's runtime.
 #[derive(Debug)]
-pub(crate) struct Timer(AsyncFd<OwnedFd>);
+pub struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Needs a runtime around it.
+    pub fn new() -> io::Result<Self> {
         let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         #[allow(deprecated, reason = "it is unsound for descriptors that somebody else may close; this one is owned")]
         AsyncFd::new(fd).map(Self)
     }
 
     /// Waits until a time of `CLOCK_MONOTONIC`, in nanoseconds. Cancel safe: the next call sets another time.
-    pub(crate) async fn until(&mut self, at_ns: u64) -> io::Result<()> {
+    pub async fn until(&mut self, at_ns: u64) -> io::Result<()> {
         const SECOND: u64 = 1_000_000_000;
         // A time of 0 would disarm it.
         let at_ns = at_ns.max(1);

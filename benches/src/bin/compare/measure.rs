@@ -1,25 +1,19 @@
 //! One run: one server, one work.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, IsTerminal, Write},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use carillon_bench::{
     Arrivals, Carillon, Connect, Dialect, FanOut, Framing, Idle, KeyExchange, Pace, Quantiles, Run, RunError, Target,
     Tickets, Trust,
     outcome::{Common, Outcome, Warning},
-    process::Usage,
-    progress::{Progress, Report},
 };
-use carillon_benches::machine;
+use carillon_benches::{live::Live, others::Others, site::HOST};
 use tokio::{runtime::Runtime, time};
 
 use crate::{
     dialects::{Floor, Mqtt, Nats, Nchan},
     servers::{self, Running, Server},
-    site::{HOST, Site},
+    site::Site,
     works::{Figure, Load, Work},
 };
 
@@ -84,7 +78,7 @@ impl Bench<'_> {
         let target = self.target(running)?;
         Ok(match server {
             Server::Carillon => {
-                let dialect = Carillon::default().with_token(&servers::token(self.site)?);
+                let dialect = Carillon::default().with_token(&servers::token(&self.site.files)?);
                 self.run_with(dialect, work, &target, running, half_of)?
             }
             Server::Nats => {
@@ -107,7 +101,7 @@ impl Bench<'_> {
     }
 
     fn target(&self, running: &Running) -> io::Result<Target> {
-        let trust = Trust::CaFile(self.site.authority());
+        let trust = Trust::CaFile(self.site.files.authority());
         Target::with_key_exchange(running.address, HOST, &trust, KeyExchange::X25519).map_err(io::Error::other)
     }
 
@@ -119,19 +113,19 @@ impl Bench<'_> {
         running: &Running,
         half_of: Saturation,
     ) -> io::Result<Ran> {
-        let progress = Live { work: work.name, server: dialect.name() };
+        let progress = Live::new(format!("{}, {}", work.name, dialect.name()));
         let mut run = Run::new(dialect, target, &progress);
         run.server = Some(running.pid());
         servers::TOPICS.clone_into(&mut run.topic);
         run.patience = SILENCE;
-        let meter = Meter::begin(running)?;
+        let others = Others::begin(running.pid())?;
         let limit = PATIENCE + Duration::from_secs_f64(self.seconds * 3.0);
         let ran = self.runtime.block_on(async {
             let ran = time::timeout(limit, self.load(&run, work, half_of)).await;
             ran.unwrap_or_else(|_| Ok(Ran::Drowned(format!("it was not done after {} s", limit.as_secs()))))
         });
         Live::clear();
-        let others = meter.others(running)?;
+        let others = others.cores()?;
         Ok(match ran {
             Ok(Ran::Well(reading)) => Ran::Well(Reading { others, ..reading }),
             Ok(other) => other,
@@ -272,54 +266,4 @@ fn judge(outcome: &impl Outcome, value: Option<f64>, mut details: BTreeMap<&'sta
         others: 0.0,
         warnings: warnings.iter().map(ToString::to_string).collect(),
     })
-}
-
-/// What the machine did beside a run.
-struct Meter {
-    begun: Instant,
-    busy: Duration,
-    used: Duration,
-}
-
-impl Meter {
-    fn begin(running: &Running) -> io::Result<Self> {
-        Ok(Self { begun: Instant::now(), busy: machine::busy()?, used: used(running) })
-    }
-
-    /// Processor time of everybody else, for each second.
-    fn others(&self, running: &Running) -> io::Result<f64> {
-        let lasted = self.begun.elapsed();
-        let used = used(running).saturating_sub(self.used);
-        let others = machine::busy()?.saturating_sub(self.busy).saturating_sub(used);
-        Ok(others.as_secs_f64() / lasted.as_secs_f64())
-    }
-}
-
-/// By the server and this process, with threads that have ended. A server that has ended has used nothing.
-fn used(running: &Running) -> Duration {
-    let of = |pid| Usage::of(pid).map(|usage| usage.cpu_in_ticks).unwrap_or_default();
-    of(running.pid()) + of(std::process::id())
-}
-
-/// A line that is overwritten, where a person looks.
-struct Live {
-    work: &'static str,
-    server: &'static str,
-}
-
-impl Live {
-    fn clear() {
-        if io::stderr().is_terminal() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-impl Progress for Live {
-    fn report(&self, Report { what, done, of, per_second }: Report<'_>) {
-        if io::stderr().is_terminal() {
-            let (work, server) = (self.work, self.server);
-            let _ = write!(io::stderr(), "\r\x1b[K{work}, {server}: {what} {done} of {of}, {per_second:.0}/s");
-        }
-    }
 }

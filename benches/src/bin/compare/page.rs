@@ -1,11 +1,8 @@
 //! The part of docs/benchmarks.md that changes with every run.
 
-use std::{
-    fmt::Write,
-    fs,
-    io::{self, Error},
-    path::Path,
-};
+use std::{fmt::Write, io, path::Path};
+
+use carillon_benches::page;
 
 use crate::{
     plots::PLOTS,
@@ -17,14 +14,12 @@ use crate::{
 
 const PAGE: &str = "benchmarks.md";
 const PLOT_DIRECTORY: &str = "benchmarks";
-const BEGIN: &str = "<!-- from here to the end mark, `make bench-compare` writes -->";
-const END: &str = "<!-- end mark -->";
+/// What of `make` writes the page.
+const TARGET: &str = "bench-compare";
 
 /// Draws the plots, and puts the results between the marks of the page.
 pub(crate) fn write(results: &Results, docs: &Path) -> io::Result<()> {
     let path = docs.join(PAGE);
-    let page =
-        fs::read_to_string(&path).map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     let mut plots = Vec::new();
     for plot in &PLOTS {
         if plot.draw(results, &docs.join(PLOT_DIRECTORY))? {
@@ -38,20 +33,7 @@ pub(crate) fn write(results: &Results, docs: &Path) -> io::Result<()> {
     for plot in plots {
         let _ = writeln!(text, "![{}]({PLOT_DIRECTORY}/{})\n", plot.title, plot.file);
     }
-    let page = replaced(&page, &text).ok_or_else(|| {
-        Error::other(format!(
-            "{} has no line `{BEGIN}` with `{END}` behind it, so there is no place for results",
-            path.display()
-        ))
-    })?;
-    fs::write(path, page)
-}
-
-/// What is between the marks is replaced.
-fn replaced(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{text}{END}{after}"))
+    page::write(&path, TARGET, &text)
 }
 
 fn machine(results: &Results) -> String {
@@ -154,6 +136,8 @@ fn failures(results: &Results) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::{
         measure::Ran,
@@ -161,18 +145,10 @@ mod tests {
     };
 
     #[test]
-    fn only_what_is_between_the_marks_is_replaced() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let page = replaced(&page, "new\n").unwrap();
-        assert_eq!(page, format!("before\n{BEGIN}\n\nnew\n{END}\nafter\n"));
-        assert_eq!(replaced(&page, "new\n").unwrap(), page);
-        assert_eq!(replaced("no marks", "new"), None);
-    }
-
-    #[test]
     fn the_page_has_goals_figures_and_what_failed() {
         let docs = tempfile::tempdir().unwrap();
-        fs::write(docs.path().join(PAGE), format!("# Benchmarks\n{BEGIN}\n{END}\n")).unwrap();
+        let marks = "<!-- from here to the end mark, `make bench-compare` writes -->\n<!-- end mark -->";
+        fs::write(docs.path().join(PAGE), format!("# Benchmarks\n{marks}\n")).unwrap();
         let results = results(&[
             (Server::Carillon, vec![well(5.0), well(5.5)]),
             (Server::Nats, vec![well(10.0), well(10.0)]),

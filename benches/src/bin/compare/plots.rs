@@ -1,18 +1,11 @@
 //! Bars: each work a group, each server a bar, as long as its figure is against nats-server's.
 
-use std::{
-    error::Error,
-    fs,
-    io::{self, Error as IoError},
-    path::Path,
-};
+use std::{io, path::Path};
 
+use carillon_benches::drawing::{self, Area, BLUE, Drawn, GREEN, GREY, INK, LINES, ORANGE, PALE, PINK, write};
 use plotters::{
-    backend::SVGBackend,
-    coord::Shift,
-    drawing::{DrawingArea, IntoDrawingArea},
-    element::{PathElement, Rectangle, Text},
-    style::{Color, IntoFont, RGBColor, TextStyle},
+    element::{PathElement, Rectangle},
+    style::{Color, RGBColor},
 };
 
 use crate::{
@@ -67,26 +60,18 @@ const BETWEEN_GROUPS: i32 = 16;
 const LONGEST: f64 = 3.0;
 const GRID: f64 = 0.5;
 
-/// White, so that it is legible on a dark page too.
-const PAPER: RGBColor = RGBColor(255, 255, 255);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const PALE: RGBColor = RGBColor(110, 110, 110);
-const LINES: RGBColor = RGBColor(222, 222, 222);
 const REFERENCE: RGBColor = RGBColor(130, 130, 130);
 
 /// Told apart also by those who see few colours.
 fn colour(server: Server) -> RGBColor {
     match server {
-        Server::Carillon => RGBColor(0, 114, 178),
-        Server::Nats => RGBColor(230, 159, 0),
-        Server::Mosquitto => RGBColor(0, 158, 115),
-        Server::Nchan => RGBColor(204, 121, 167),
-        Server::Floor => RGBColor(150, 150, 150),
+        Server::Carillon => BLUE,
+        Server::Nats => ORANGE,
+        Server::Mosquitto => GREEN,
+        Server::Nchan => PINK,
+        Server::Floor => GREY,
     }
 }
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn Error>>;
 
 impl Plot {
     /// The works that are in it and were measured.
@@ -101,20 +86,16 @@ impl Plot {
         if works.is_empty() {
             return Ok(false);
         }
-        fs::create_dir_all(directory)?;
-        let path = directory.join(self.file);
-        self.draw_to(results, &works, &path)
-            .map_err(|error| IoError::other(format!("{} cannot be drawn: {error}", path.display())))?;
+        let count = i32::try_from(works.len()).map_err(io::Error::other)?;
+        let height = TOP + count * group(results) + BOTTOM;
+        let draw = |area: &Area<'_>| self.draw_to(results, &works, area, height);
+        drawing::draw(&directory.join(self.file), (WIDTH, height), draw)?;
         Ok(true)
     }
 
-    fn draw_to(&self, results: &Results, works: &[&Work], path: &Path) -> Drawn {
-        let servers = i32::try_from(results.servers.len())?;
-        let group = HEADING + servers * (BAR + BETWEEN_BARS) + BETWEEN_GROUPS;
-        let height = TOP + i32::try_from(works.len())? * group + BOTTOM;
-        let area = SVGBackend::new(path, (u32::try_from(WIDTH)?, u32::try_from(height)?)).into_drawing_area();
-        area.fill(&PAPER)?;
-        write(&area, self.title, (MARGIN, 18), 20, INK)?;
+    fn draw_to(&self, results: &Results, works: &[&Work], area: &Area<'_>, height: i32) -> Drawn {
+        let group = group(results);
+        write(area, self.title, (MARGIN, 18), 20, INK)?;
         let machine = &results.machine;
         let told = format!(
             "1 is nats-server in the same round; medians of {}. {}, {} cores, Linux {}, {}",
@@ -124,20 +105,25 @@ impl Plot {
             machine.kernel,
             results.date
         );
-        write(&area, &told, (MARGIN, 46), 13, PALE)?;
+        write(area, &told, (MARGIN, 46), 13, PALE)?;
         let scale = Scale::of(results, works);
-        scale.grid(&area, TOP, height - BOTTOM)?;
+        scale.grid(area, TOP, height - BOTTOM)?;
         for (place, work) in works.iter().enumerate() {
             let top = TOP + i32::try_from(place)? * group;
-            write(&area, work.what, (MARGIN, top + 4), 16, INK)?;
+            write(area, work.what, (MARGIN, top + 4), 16, INK)?;
             for (place, &server) in results.servers.iter().enumerate() {
                 let top = top + HEADING + i32::try_from(place)? * (BAR + BETWEEN_BARS);
-                scale.bar(&area, results, work, server, top)?;
+                scale.bar(area, results, work, server, top)?;
             }
         }
-        area.present()?;
         Ok(())
     }
+}
+
+/// Pixels of one work.
+fn group(results: &Results) -> i32 {
+    let servers = i32::try_from(results.servers.len()).unwrap_or(0);
+    HEADING + servers * (BAR + BETWEEN_BARS) + BETWEEN_GROUPS
 }
 
 /// How long a bar is.
@@ -190,12 +176,6 @@ fn length(results: &Results, work: &Work, server: Server) -> Option<f64> {
     }
     let most = results.servers.iter().filter_map(|&server| results.value(work, server)).fold(0.0, f64::max);
     Some(results.value(work, server)? / most)
-}
-
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, colour: RGBColor) -> Drawn {
-    let style = TextStyle::from(("sans-serif", size).into_font()).color(&colour);
-    area.draw(&Text::new(text.to_owned(), at, style))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) fn run(
     rounds: usize,
     seconds: f64,
 ) -> io::Result<Results> {
-    let (servers_on, load_on) = processors()?;
+    let (servers_on, load_on) = machine::processors()?;
     machine::enter(&load_on)?;
     // After this thread has moved to its processor: threads that it starts go with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::other)?;
@@ -70,17 +70,6 @@ fn half_of(work: &Work, server: Server, saturations: &BTreeMap<Server, f64>) -> 
     let Load::HalfOf { whose, .. } = work.load else { return None };
     let whose = if whose == Whose::Own { server } else { Server::Nats };
     saturations.get(&whose).copied()
-}
-
-fn processors() -> io::Result<(Vec<usize>, Vec<usize>)> {
-    match machine::allowed().as_slice() {
-        [] => Err(Error::other("this process may use no processor")),
-        [one] => {
-            eprintln!("there is one processor for the servers and the load: rates and latencies say little");
-            Ok((vec![*one], vec![*one]))
-        }
-        [first, second, ..] => Ok((vec![*first], vec![*second])),
-    }
 }
 
 fn tell(round: usize, work: &Work, server: Server, ran: &Ran) {

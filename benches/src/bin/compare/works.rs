@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use carillon_benches::numbers::{digits, thousands};
+
 /// One work, which all servers do in turn.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -82,23 +84,9 @@ impl Figure {
         let unit = self.unit();
         match self {
             Self::DeliveriesPerSecond => format!("{}{unit}", thousands(value)),
-            _ if value >= 100.0 => format!("{value:.0} {unit}"),
-            _ if value >= 10.0 => format!("{value:.1} {unit}"),
-            _ => format!("{value:.2} {unit}"),
+            _ => format!("{} {unit}", digits(value)),
         }
     }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A bound on Carillon's figure.

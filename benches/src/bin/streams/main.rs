@@ -11,7 +11,6 @@
 //! work, because that is what makes a latency or a rate worthless.
 
 mod bench;
-mod histogram;
 mod measures;
 mod meter;
 mod publishers;

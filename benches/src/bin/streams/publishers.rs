@@ -11,14 +11,12 @@ use std::{
 use carillon_benches::{
     broker::Broker,
     connection::{Connection, Target},
+    histogram::Histogram,
 };
 use carillon_wire::{BrokerMessage, ClientMessage, Headers, Id, Topic, client_message::Publish};
 use tokio::{task::JoinSet, time};
 
-use crate::{
-    histogram::Histogram,
-    meter::{Cost, Meter},
-};
+use crate::meter::{Cost, Meter};
 
 /// Topics are taken in this stride, so that neighbours in time are not neighbours in name.
 const STRIDE: usize = 7919;

@@ -1,25 +1,23 @@
 //! The servers, and how each is configured: one file each.
 
-mod carillon;
 mod floor;
 mod mosquitto;
 mod nats;
 mod nchan;
-mod process;
 
 use std::{io, process::Command};
 
+use carillon_benches::carillon::{self, Settings};
+pub(crate) use carillon_benches::{
+    carillon::{TOPICS, USER, token},
+    server::{Running, first_line},
+};
 use clap::ValueEnum;
 
-pub(crate) use self::{carillon::token, process::Running};
 use crate::site::Site;
 
-/// Who the servers let in, where a name is asked for.
-pub(crate) const USER: &str = "bench";
 /// It is good on loopback, for minutes.
 pub(crate) const PASSWORD: &str = "carillon-benches";
-/// What the topics of all works begin with, and all that the user may do.
-pub(crate) const TOPICS: &str = "bench";
 
 /// Who is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -59,7 +57,7 @@ impl Server {
     /// Starts it on the processor that this thread is on.
     pub(crate) fn start(self, site: &Site) -> io::Result<Running> {
         match self {
-            Self::Carillon => carillon::start(site),
+            Self::Carillon => carillon::start(&site.files, &Settings::default()),
             Self::Nats => nats::start(site),
             Self::Mosquitto => mosquitto::start(site),
             Self::Nchan => nchan::start(site),
@@ -70,7 +68,7 @@ impl Server {
     /// Which version it says it is.
     pub(crate) fn version(self, site: &Site) -> String {
         match self {
-            Self::Carillon => first_line(Command::new(&site.carillon).arg("--version")),
+            Self::Carillon => carillon::version(&site.files),
             Self::Nats => first_line(Command::new(nats::PROGRAM).arg("-v")),
             Self::Mosquitto => first_line(Command::new(mosquitto::PROGRAM).arg("-h")),
             Self::Nchan => {
@@ -88,11 +86,4 @@ impl Server {
 pub(crate) struct Part {
     pub(crate) file: &'static str,
     pub(crate) package: &'static str,
-}
-
-/// What a program says first, wherever it says it.
-fn first_line(command: &mut Command) -> String {
-    let told = command.output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-    let told = String::from_utf8_lossy(&told);
-    told.lines().next().map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())
 }

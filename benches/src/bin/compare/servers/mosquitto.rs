@@ -6,10 +6,9 @@ use std::{
     process::Command,
 };
 
-use super::{
-    PASSWORD, Part, TOPICS, USER,
-    process::{Running, free_ports},
-};
+use carillon_benches::server::{Running, free_ports};
+
+use super::{PASSWORD, Part, TOPICS, USER};
 use crate::site::Site;
 
 pub(crate) const PROGRAM: &str = "/usr/sbin/mosquitto";
@@ -19,7 +18,7 @@ pub(crate) const PARTS: [Part; 2] =
 
 pub(crate) fn start(site: &Site) -> io::Result<Running> {
     let [port, plain] = free_ports()?;
-    let (passwords, acl) = (site.path("mosquitto-passwords"), site.path("mosquitto-acl"));
+    let (passwords, acl) = (site.files.path("mosquitto-passwords"), site.files.path("mosquitto-acl"));
     let hashed = Command::new(HASHER).args(["-b", "-c"]).arg(&passwords).args([USER, PASSWORD]).output()?;
     if !hashed.status.success() {
         return Err(Error::other(String::from_utf8_lossy(&hashed.stderr).into_owned()));
@@ -47,10 +46,10 @@ ciphers_tls1.3 TLS_AES_128_GCM_SHA256
 ",
         passwords.display(),
         acl.display(),
-        site.certificate().display(),
-        site.key().display(),
+        site.files.certificate().display(),
+        site.files.key().display(),
     );
-    let path = site.path("mosquitto.conf");
+    let path = site.files.path("mosquitto.conf");
     fs::write(&path, config)?;
-    Running::start(Command::new(PROGRAM).arg("-c").arg(&path), port, &site.path("mosquitto.log"))
+    Running::start(Command::new(PROGRAM).arg("-c").arg(&path), port, &site.files.path("mosquitto.log"))
 }

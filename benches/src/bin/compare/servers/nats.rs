@@ -2,10 +2,9 @@
 
 use std::{fs, io, process::Command};
 
-use super::{
-    PASSWORD, Part, TOPICS, USER,
-    process::{Running, free_ports},
-};
+use carillon_benches::server::{Running, free_ports};
+
+use super::{PASSWORD, Part, TOPICS, USER};
 use crate::site::Site;
 
 pub(crate) const PROGRAM: &str = "/usr/sbin/nats-server";
@@ -14,7 +13,7 @@ pub(crate) const PARTS: [Part; 1] = [Part { file: PROGRAM, package: "nats-server
 /// It has as many threads that run Go as the processors that it may use: one here.
 pub(crate) fn start(site: &Site) -> io::Result<Running> {
     let [port, plain] = free_ports()?;
-    let (certificate, key) = (site.certificate(), site.key());
+    let (certificate, key) = (site.files.certificate(), site.files.key());
     let (certificate, key) = (certificate.display(), key.display());
     // No compression for each connection; room for what a subscriber has not read, and time, so that none is cut off for
     // being slow. A password in clear costs it nothing to compare; a hash would.
@@ -38,7 +37,7 @@ authorization {{
 }}
 "
     );
-    let path = site.path("nats.conf");
+    let path = site.files.path("nats.conf");
     fs::write(&path, config)?;
-    Running::start(Command::new(PROGRAM).arg("-c").arg(&path), port, &site.path("nats.log"))
+    Running::start(Command::new(PROGRAM).arg("-c").arg(&path), port, &site.files.path("nats.log"))
 }

@@ -2,10 +2,9 @@
 
 use std::{fs, io, process::Command};
 
-use super::{
-    Part,
-    process::{Running, free_ports},
-};
+use carillon_benches::server::{Running, free_ports};
+
+use super::Part;
 use crate::site::Site;
 
 pub(crate) const PROGRAM: &str = "/usr/sbin/nginx";
@@ -17,7 +16,7 @@ pub(crate) const PARTS: [Part; 2] =
 /// another server, which would cost it more than the others.
 pub(crate) fn start(site: &Site) -> io::Result<Running> {
     let [port] = free_ports()?;
-    let home = site.path("nginx");
+    let home = site.files.path("nginx");
     fs::create_dir_all(&home)?;
     let home = home.display();
     // A subscriber reads messages out of a channel's buffer, so that must hold what a slow one has not read.
@@ -60,12 +59,12 @@ http {{
   }}
 }}
 ",
-        certificate = site.certificate().display(),
-        key = site.key().display(),
+        certificate = site.files.certificate().display(),
+        key = site.files.key().display(),
     );
-    let path = site.path("nginx.conf");
+    let path = site.files.path("nginx.conf");
     fs::write(&path, config)?;
     let mut command = Command::new(PROGRAM);
-    command.arg("-c").arg(&path).arg("-p").arg(site.path("nginx"));
-    Running::start(&mut command, port, &site.path("nginx.log"))?.watched_over()
+    command.arg("-c").arg(&path).arg("-p").arg(site.files.path("nginx"));
+    Running::start(&mut command, port, &site.files.path("nginx.log"))?.watched_over()
 }

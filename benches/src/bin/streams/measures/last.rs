@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use carillon_benches::{broker::Broker, connection::Connection};
+use carillon_benches::{broker::Broker, connection::Connection, histogram::Histogram};
 use carillon_wire::{
     BrokerMessage, ClientMessage, Id, Overflow, Pattern, Start,
     client_message::{History, Subscribe, Unsubscribe},
@@ -15,7 +15,6 @@ use carillon_wire::{
 use super::{Measure, ms};
 use crate::{
     bench::{Bench, forget_files},
-    histogram::Histogram,
     meter::Meter,
     report::{Bound, Finding},
 };

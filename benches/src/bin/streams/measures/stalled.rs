@@ -10,6 +10,7 @@ use std::{
 use carillon_benches::{
     broker::Broker,
     connection::{Connection, Target},
+    histogram::Histogram,
 };
 use carillon_wire::Start;
 use tokio::{task, time};
@@ -17,7 +18,6 @@ use tokio::{task, time};
 use super::{Measure, ms};
 use crate::{
     bench::Bench,
-    histogram::Histogram,
     publishers::{Pace, Publishers, Run},
     reader::Reader,
     report::{Bound, Finding},

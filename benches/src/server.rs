@@ -1,4 +1,4 @@
-//! A server that runs, and its end.
+//! A server that runs at a port of the loopback address, and its end.
 
 use std::{
     fs::{self, File},
@@ -25,16 +25,18 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 const SHOWN_LINES: usize = 20;
 
 /// A running server. It is killed when this is dropped.
-pub(crate) struct Running {
+#[derive(Debug)]
+pub struct Running {
     child: Child,
     /// Of the process that serves.
     worker: u32,
-    pub(crate) address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Running {
     /// Starts it, and waits until it listens at the port on loopback. What it says goes into a file.
-    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> io::Result<Self> {
+    pub fn start(command: &mut Command, port: u16, log: &Path) -> io::Result<Self> {
         let file = File::create(log)?;
         let name = command.get_program().display().to_string();
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
@@ -56,7 +58,7 @@ impl Running {
     }
 
     /// Of one whose first process only watches over a second one, which serves.
-    pub(crate) fn watched_over(mut self) -> io::Result<Self> {
+    pub fn watched_over(mut self) -> io::Result<Self> {
         let watcher = self.child.id();
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
@@ -71,12 +73,12 @@ impl Running {
     }
 
     /// The process that serves.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.worker
     }
 
     /// Whether it still runs.
-    pub(crate) fn is_alive(&mut self) -> bool {
+    pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None)) && PathBuf::from(format!("/proc/{}", self.worker)).exists()
     }
 }
@@ -97,7 +99,7 @@ impl Drop for Running {
 ///
 /// They are below those that the system gives to clients: of these, many are still taken when a server starts, by
 /// connections that the one before it had.
-pub(crate) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
+pub fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
     for port in &mut ports {
         let tries = PORTS.end - PORTS.start;
@@ -106,4 +108,11 @@ pub(crate) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
         *port = candidates.find(is_free).ok_or_else(|| Error::other("no port is free for a server"))?;
     }
     Ok(ports)
+}
+
+/// What a program says first, wherever it says it.
+pub fn first_line(command: &mut Command) -> String {
+    let told = command.output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    let told = String::from_utf8_lossy(&told);
+    told.lines().next().map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())
 }

@@ -7,8 +7,8 @@ const PRECISION_BITS: u32 = 6;
 const BUCKETS: usize = (64 - PRECISION_BITS as usize + 1) << PRECISION_BITS;
 
 /// How many latencies had which size.
-#[derive(Clone)]
-pub(crate) struct Histogram {
+#[derive(Debug, Clone)]
+pub struct Histogram {
     buckets: Vec<u64>,
     count: u64,
     max: Duration,
@@ -22,7 +22,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Adds one.
-    pub(crate) fn record(&mut self, latency: Duration) {
+    pub fn record(&mut self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get_mut(bucket_of(nanos)) {
             *bucket += 1;
@@ -32,12 +32,12 @@ impl Histogram {
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.count
     }
 
     /// The largest.
-    pub(crate) fn max(&self) -> Duration {
+    pub fn max(&self) -> Duration {
         self.max
     }
 
@@ -48,7 +48,7 @@ impl Histogram {
         clippy::cast_sign_loss,
         reason = "counts are far below 2^52, and shares are not negative"
     )]
-    pub(crate) fn quantile(&self, share: f64) -> Duration {
+    pub fn quantile(&self, share: f64) -> Duration {
         let rank = (self.count as f64 * share).ceil() as u64;
         let mut seen = 0;
         for (number, count) in self.buckets.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Carillon, with everything on that a production broker needs.
+//! Carillon as it is measured: with everything on that a production broker needs.
 
 use std::{
     fs,
@@ -9,14 +9,32 @@ use std::{
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
-use super::{
-    TOPICS, USER,
-    process::{Running, free_ports},
+use crate::{
+    server::{Running, first_line, free_ports},
+    site::{Site, write_secret},
 };
-use crate::site::{Site, write_secret};
 
+/// Who is let in, and the role.
+pub const USER: &str = "bench";
+/// What the topics of all works begin with, and all that the user may do.
+pub const TOPICS: &str = "bench";
 const ISSUER: &str = "https://login.example.com";
 const AUDIENCE: &str = "carillon";
+
+/// What differs between brokers that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Threads that serve connections.
+    pub shards: usize,
+    /// Subscriptions of one connection at most, and of all together where these are more than the default.
+    pub subscriptions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { shards: 1, subscriptions: 1000 }
+    }
+}
 
 /// Who may do what, out of the token's role; and how much, for each client and for all of one name.
 fn access() -> String {
@@ -35,18 +53,23 @@ key_files = [\"login.pem\"]
     )
 }
 
-/// Starts it: TLS, tokens, permissions, quotas at every level, metrics, heartbeats, one shard.
-pub(crate) fn start(site: &Site) -> io::Result<Running> {
+/// Starts it on the processors that this thread is on: TLS, tokens, permissions, quotas at every level, metrics, heartbeats.
+pub fn start(site: &Site, settings: &Settings) -> io::Result<Running> {
     let [port, admin] = free_ports()?;
     fs::write(site.path("access.toml"), access())?;
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(Error::other)?;
     write_secret(&site.path("login-key.pem"), &pair.serialize_pem())?;
     fs::write(site.path("login.pem"), pair.public_key_pem())?;
     write_secret(&site.path("token"), &mint(&site.carillon, &site.path("login-key.pem"))?)?;
+    let subscriptions = settings.subscriptions;
+    // All of a connection's may be asked for at once; where they are few, the quotas are those of a broker in production.
+    let max_subscriptions = subscriptions.max(10_000);
+    let (all_subscriptions, address_subscriptions) = (subscriptions.max(100_000), subscriptions.max(500_000));
+    let (requests, requests_at_once) = (subscriptions.max(20_000), subscriptions.max(100_000));
     let config = format!(
         "[listen]
 address = \"127.0.0.1:{port}\"
-shards = 1
+shards = {}
 [admin]
 address = \"127.0.0.1:{admin}\"
 [tls]
@@ -58,19 +81,26 @@ file = \"{}\"
 outbox_bytes = 67108864
 outbox_messages = 1000000
 [quotas.connection]
-subscriptions = 1000
+subscriptions = {subscriptions}
 payload_bytes = 1048576
+requests = {{ per_second = {requests}, burst = {requests_at_once} }}
 [quotas.identity]
+connections = 30000
+subscriptions = {all_subscriptions}
 publications = {{ per_second = 200000, burst = 200000 }}
 bytes = {{ per_second = 268435456, burst = 268435456 }}
-requests = {{ per_second = 20000, burst = 100000 }}
+requests = {{ per_second = {requests}, burst = {requests_at_once} }}
 [quotas.address]
+subscriptions = {address_subscriptions}
 publications = {{ per_second = 200000, burst = 200000 }}
 bytes = {{ per_second = 268435456, burst = 268435456 }}
-requests = {{ per_second = 20000, burst = 100000 }}
+requests = {{ per_second = {requests}, burst = {requests_at_once} }}
+[limits]
+max_subscriptions = {max_subscriptions}
 [log]
 format = \"json\"
 ",
+        settings.shards,
         site.certificate().display(),
         site.key().display(),
         site.path("access.toml").display(),
@@ -82,8 +112,13 @@ format = \"json\"
 }
 
 /// What its clients show.
-pub(crate) fn token(site: &Site) -> io::Result<String> {
+pub fn token(site: &Site) -> io::Result<String> {
     Ok(fs::read_to_string(site.path("token"))?.trim().to_owned())
+}
+
+/// Which version it says it is.
+pub fn version(site: &Site) -> String {
+    first_line(Command::new(&site.carillon).arg("--version"))
 }
 
 fn mint(carillon: &Path, key: &Path) -> io::Result<String> {
