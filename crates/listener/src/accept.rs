@@ -1,18 +1,23 @@
 //! Accepts sockets, counts them, and places each on the shard with the fewest connections. It waits for a handshake only
 //! where as many are under way as there may be.
+//!
+//! It runs on the first shard's thread, so that a socket that stays there wakes no other thread, and is watched once. See
+//! `docs/decisions/0012-cost-of-a-connect.md`.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use carillon_access::quota::Most;
 use carillon_metrics::{AcceptError, BrokerMetrics, QuotaName};
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    task::yield_now,
     time::{Duration, Instant, sleep},
 };
 
 use crate::{
+    connection::AtTheDoor,
     gate::Gate,
     proxies::Proxies,
     quota::{Counted, Handshake, Ledger, Scopes},
@@ -28,13 +33,18 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// that has stopped, beside the outbox's bound.
 const KERNEL_UNSENT_BYTES: u32 = 128 << 10;
 
+/// So many are accepted before the shard's connections have their turn.
+const SOCKETS_FOR_EACH_TURN: u32 = 8;
+
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const ENOMEM: i32 = 12;
 const ENOBUFS: i32 = 105;
 
 pub(crate) struct Acceptor {
+    /// Watched by the first shard's runtime.
     pub(crate) listener: TcpListener,
+    /// The first one's thread is the one that this runs on.
     pub(crate) shards: Vec<Placement>,
     pub(crate) proxies: Proxies,
     pub(crate) gate: Arc<Gate>,
@@ -44,30 +54,42 @@ pub(crate) struct Acceptor {
     pub(crate) metrics: Arc<BrokerMetrics>,
 }
 
-/// Binds the address; the port is usable again at once after a restart.
+/// Binds the address; the port is usable again at once after a restart. Accepted sockets take over what is set here for all
+/// of them, as Linux does it: small writes leave at once, and the kernel does not hide more of a slow reader's messages than
+/// the outbox would.
 pub(crate) fn bind(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 
 impl Acceptor {
-    /// Accepts until the drain begins.
-    pub(crate) async fn run(self, mut drain: watch::Receiver<bool>) {
+    /// Accepts until the drain begins. Sockets for the shard whose thread it is go to `keep`.
+    pub(crate) async fn run(self, mut drain: watch::Receiver<bool>, keep: impl Fn(TcpStream, AtTheDoor)) {
         let mut told: Option<Instant> = None;
+        let mut in_this_turn = 0;
         loop {
             let accepted = tokio::select! {
                 _ = drain.wait_for(|drain| *drain) => return,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => tokio::select! {
-                    _ = drain.wait_for(|drain| *drain) => return,
-                    () = self.let_in(socket, peer) => {}
-                },
+                Ok((socket, peer)) => {
+                    tokio::select! {
+                        _ = drain.wait_for(|drain| *drain) => return,
+                        () = self.let_in(socket, peer, &keep) => {}
+                    }
+                    in_this_turn += 1;
+                    if in_this_turn == SOCKETS_FOR_EACH_TURN {
+                        in_this_turn = 0;
+                        yield_now().await;
+                    }
+                }
                 Err(error) => {
                     let kind = classify(&error);
                     self.metrics.accept_errors.of(kind).inc();
@@ -109,18 +131,23 @@ impl Acceptor {
     }
 
     /// Counts a connection, waits for its handshake's turn, and places it.
-    async fn let_in(&self, socket: TcpStream, peer: SocketAddr) {
+    async fn let_in(&self, socket: TcpStream, peer: SocketAddr, keep: impl Fn(TcpStream, AtTheDoor)) {
         let scopes = self.gate.scopes();
         let Ok(counted) = self.count(peer, &scopes) else {
             self.metrics.connections_refused.inc();
             return;
         };
         let handshake = self.begin_handshake(&scopes).await;
-        let ready = prepare(&socket).and_then(|()| socket.into_std());
-        match (ready, self.shards.iter().min_by_key(|shard| shard.connections())) {
-            (Ok(socket), Some(shard)) => shard.place(socket, peer, handshake, counted),
-            (Err(error), _) => tracing::debug!(%error, "a connection was gone before it could be placed"),
-            (Ok(_), None) => {}
+        let fewest = self.shards.iter().enumerate().min_by_key(|(_, shard)| shard.connections());
+        let Some((index, shard)) = fewest else { return };
+        let at_the_door = AtTheDoor { peer, seat: shard.seat(), handshake, counted };
+        if index == 0 {
+            keep(socket, at_the_door);
+            return;
+        }
+        match socket.into_std() {
+            Ok(socket) => shard.place(socket, at_the_door),
+            Err(error) => tracing::debug!(%error, "a connection was gone before it could be placed"),
         }
     }
 }
@@ -150,12 +177,6 @@ impl Acceptor {
     }
 }
 
-/// Small writes leave at once, and the kernel does not hide more of a slow reader's messages than the outbox would.
-fn prepare(socket: &TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    SockRef::from(socket).set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES)
-}
-
 fn classify(error: &io::Error) -> AcceptError {
     // Linux's numbers: what runs out has no kind of its own in the standard library.
     match error.raw_os_error() {
@@ -163,5 +184,23 @@ fn classify(error: &io::Error) -> AcceptError {
         Some(ENOMEM | ENOBUFS) => AcceptError::Memory,
         // What a connection brought with it, as accept(2) passes network errors on.
         _ => AcceptError::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn accepted_socket_takes_over_what_is_set_for_all() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let options = SockRef::from(&socket);
+        assert!(options.tcp_nodelay().unwrap());
+        assert_eq!(options.tcp_notsent_lowat().unwrap(), KERNEL_UNSENT_BYTES);
     }
 }

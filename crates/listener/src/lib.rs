@@ -34,7 +34,12 @@ use std::{io, net::SocketAddr, sync::Arc, thread};
 
 use carillon_metrics::{BrokerMetrics, ShardMetrics, StreamMetrics};
 use carillon_streams::keeper::{Keeper, Opened};
-use tokio::{net::TcpListener, runtime::Builder, sync::watch, time::Instant};
+use tokio::{
+    net::TcpListener,
+    runtime::Builder,
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use self::{
     accept::Acceptor,
@@ -126,26 +131,24 @@ impl Listener {
             allowance,
             drain: draining.clone(),
         };
-        let (handles, keeper) = start_shards(&common, shards, streams)?;
-        let placements = handles.iter().map(|shard| shard.placement.clone()).collect();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.spawn(watch.run());
-        let acceptor = {
-            let _context = runtime.enter();
-            Acceptor {
+        let (give_acceptor, acceptor) = oneshot::channel();
+        let (handles, keeper) = start_shards(&common, shards, streams, acceptor)?;
+        let watching = watch_memory(watch, draining)?;
+        if let Some(first) = handles.first() {
+            let _context = first.runtime.enter();
+            let acceptor = Acceptor {
                 listener: TcpListener::from_std(listener)?,
-                shards: placements,
+                shards: handles.iter().map(|shard| shard.placement.clone()).collect(),
                 proxies: settings.proxies.clone(),
                 gate: Arc::clone(gate),
                 ledger,
                 origin,
                 metrics: broker_metrics,
-            }
-        };
-        let acceptor = thread::Builder::new()
-            .name("carillon-accept".into())
-            .spawn(move || runtime.block_on(acceptor.run(draining)))?;
-        Ok(Self { address, drain, threads: vec![acceptor], shards: handles, keeper })
+            };
+            // A shard that is gone has told why.
+            let _ = give_acceptor.send(acceptor);
+        }
+        Ok(Self { address, drain, threads: vec![watching], shards: handles, keeper })
     }
 
     /// Where it listens; tells the port where port 0 was asked for.
@@ -176,10 +179,23 @@ impl Listener {
     }
 }
 
+/// Starts the thread that keeps the broker's memory within its quota.
+fn watch_memory(watch: Watch, mut draining: watch::Receiver<bool>) -> Result<thread::JoinHandle<()>, StartError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let run = async move {
+        tokio::select! {
+            () = watch.run() => {}
+            _ = draining.wait_for(|drain| *drain) => {}
+        }
+    };
+    Ok(thread::Builder::new().name("carillon-memory".into()).spawn(move || runtime.block_on(run))?)
+}
+
 fn start_shards(
     common: &Common,
     metrics: &[Arc<ShardMetrics>],
     streams: Option<OpenedStreams>,
+    acceptor: oneshot::Receiver<Acceptor>,
 ) -> Result<(Vec<ShardHandle>, Option<Keeper>), StartError> {
     let (senders, inboxes): (Vec<_>, Vec<_>) =
         metrics.iter().map(|_| queue::bounded(common.settings.limits.shard_queue_bytes)).unzip();
@@ -191,6 +207,7 @@ fn start_shards(
         }
     };
     let mut handles = Vec::with_capacity(metrics.len());
+    let mut acceptor = Some(acceptor);
     for (index, (inbox, metrics)) in inboxes.into_iter().zip(metrics).enumerate() {
         let peers = senders.iter().enumerate().filter(|(peer, _)| *peer != index).map(|(_, sender)| sender.clone());
         handles.push(ShardHandle::start(Start {
@@ -200,6 +217,7 @@ fn start_shards(
             inbox,
             peers: peers.collect(),
             kept: kept.clone(),
+            acceptor: acceptor.take(),
         })?);
     }
     Ok((handles, kept.map(|kept| kept.keeper)))

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     rc::Rc,
     sync::{
         Arc,
@@ -16,8 +16,8 @@ use carillon_metrics::{HandshakeFailure, ShardMetrics, StreamMetrics};
 use carillon_router::ConnectionKey;
 use carillon_streams::keeper::{Committed, Event, Keeper, ReadReply};
 use tokio::{
-    runtime::{Builder, LocalOptions},
-    sync::{Semaphore, mpsc, watch},
+    runtime::{Builder, Handle, LocalOptions},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::{Duration, Instant, timeout},
 };
 
@@ -27,11 +27,12 @@ use super::{
     queue::{self, Batch, Item, Queued},
 };
 use crate::{
+    accept::Acceptor,
     clock::Clock,
     connection::{self, AtTheDoor},
     gate::Gate,
     hub::Hub,
-    quota::{Counted, Handshake, Ledger},
+    quota::Ledger,
     settings::Settings,
     streams::{Progress, Streams},
     tls::Tls,
@@ -50,6 +51,8 @@ pub(crate) struct Start {
     pub(crate) inbox: queue::Receiver,
     pub(crate) peers: Vec<queue::Sender>,
     pub(crate) kept: Option<Kept>,
+    /// Comes where the shard's thread is the one that accepts.
+    pub(crate) acceptor: Option<oneshot::Receiver<Acceptor>>,
 }
 
 /// The streams, as the shards share them.
@@ -76,6 +79,8 @@ pub(crate) struct Common {
 /// A running shard, as the rest of the broker sees it.
 pub(crate) struct ShardHandle {
     pub(crate) placement: Placement,
+    /// Of its thread.
+    pub(crate) runtime: Handle,
     thread: JoinHandle<()>,
 }
 
@@ -92,11 +97,15 @@ impl Placement {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// A place there for one connection more.
+    pub(crate) fn seat(&self) -> Seat {
+        Seat::take(&self.taken)
+    }
+
     /// Gives the shard a socket. The queue is bounded by the quota of handshakes, which the acceptor keeps.
-    pub(crate) fn place(&self, socket: TcpStream, peer: SocketAddr, handshake: Handshake, counted: Option<Counted>) {
-        let seat = Seat::take(&self.taken);
+    pub(crate) fn place(&self, socket: TcpStream, at_the_door: AtTheDoor) {
         // A shard that is gone closes the socket by dropping it: the broker is stopping.
-        let _ = self.newcomers.send((socket, AtTheDoor { peer, seat, handshake, counted }));
+        let _ = self.newcomers.send((socket, at_the_door));
     }
 }
 
@@ -113,7 +122,7 @@ impl ShardHandle {
             // The runtime cannot leave its thread, so it is made there.
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
-                    let _ = tell.send(Ok(()));
+                    let _ = tell.send(Ok(runtime.handle().clone()));
                     runtime.block_on(run(start, placed, taken));
                 }
                 Err(error) => {
@@ -121,8 +130,8 @@ impl ShardHandle {
                 }
             }
         })?;
-        told.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has ended")))?;
-        Ok(Self { placement, thread })
+        let runtime = told.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has ended")))?;
+        Ok(Self { placement, runtime, thread })
     }
 
     /// Waits for the thread's end. Call after the drain was asked for; blocks.
@@ -161,7 +170,10 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
         handshake_turns: Semaphore::new(1),
         told_of_proxy: Cell::new(None),
     });
-    let accepting = tokio::task::spawn_local(seat_sockets(Rc::clone(&shard), placed, drain.clone()));
+    let seating = tokio::task::spawn_local(seat_placed(Rc::clone(&shard), placed, drain.clone()));
+    if let Some(acceptor) = start.acceptor {
+        tokio::task::spawn_local(accept(Rc::clone(&shard), acceptor, drain.clone()));
+    }
     tokio::task::spawn_local(follow_rules(Rc::clone(&shard)));
     tokio::task::spawn_local(memory::keep_to(Rc::clone(&shard), allowance));
     tokio::task::spawn_local(flush::run(Rc::clone(&shard)));
@@ -171,7 +183,7 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     tokio::task::spawn_local(receive(Rc::clone(&shard), start.inbox));
     // An error means that the broker's handle is gone, which asks for the same.
     let _ = drain.wait_for(|drain| *drain).await;
-    accepting.abort();
+    seating.abort();
     shard.begin_drain();
     let all_gone = async {
         while taken.load(Ordering::Relaxed) > 0 {
@@ -186,30 +198,41 @@ async fn run(start: Start, placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor
     }
 }
 
-async fn seat_sockets(
+/// Accepts for all shards.
+async fn accept(shard: Rc<Shard>, acceptor: oneshot::Receiver<Acceptor>, drain: watch::Receiver<bool>) {
+    // Without one the broker has not come to be.
+    if let Ok(acceptor) = acceptor.await {
+        let keep = |tcp, at_the_door| seat(&shard, tcp, at_the_door, drain.clone());
+        acceptor.run(drain.clone(), keep).await;
+    }
+}
+
+/// Takes the sockets that were accepted on another shard's thread.
+async fn seat_placed(
     shard: Rc<Shard>,
     mut placed: mpsc::UnboundedReceiver<(TcpStream, AtTheDoor)>,
     drain: watch::Receiver<bool>,
 ) {
     while let Some((socket, at_the_door)) = placed.recv().await {
-        shard.metrics.connections_opened.inc();
         match tokio::net::TcpStream::from_std(socket) {
-            Ok(tcp) => {
-                let mut drain = drain.clone();
-                let shard = Rc::clone(&shard);
-                tokio::task::spawn_local(async move {
-                    // A drain does not wait for who has not come in yet.
-                    tokio::select! {
-                        () = connection::open(tcp, at_the_door, Rc::clone(&shard)) => {}
-                        _ = drain.wait_for(|drain| *drain) => {
-                            shard.metrics.handshake_failures.of(HandshakeFailure::Draining).inc();
-                        }
-                    }
-                });
-            }
+            Ok(tcp) => seat(&shard, tcp, at_the_door, drain.clone()),
             Err(error) => tracing::warn!(%error, "a socket could not be watched"),
         }
     }
+}
+
+fn seat(shard: &Rc<Shard>, tcp: tokio::net::TcpStream, at_the_door: AtTheDoor, mut drain: watch::Receiver<bool>) {
+    shard.metrics.connections_opened.inc();
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
+        // A drain does not wait for who has not come in yet.
+        tokio::select! {
+            () = connection::open(tcp, at_the_door, Rc::clone(&shard)) => {}
+            _ = drain.wait_for(|drain| *drain) => {
+                shard.metrics.handshake_failures.of(HandshakeFailure::Draining).inc();
+            }
+        }
+    });
 }
 
 async fn follow_rules(shard: Rc<Shard>) {
