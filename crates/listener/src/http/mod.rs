@@ -89,6 +89,9 @@ where
     let mut connection = http1::Builder::new()
         // The caller's deadline covers this and more.
         .header_read_timeout(None)
+        // The answer is there at once. Else hyper would look for the client's end before it writes that, and TLS takes whoever
+        // waits for the client for one with nothing to write.
+        .half_close(true)
         .max_buf_size(settings.limits.max_http_head_bytes.max(MIN_HEAD_BYTES))
         .serve_connection(TokioIo::new(WatchedLines::new(stream, &has_bare_lf)), service);
     let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;

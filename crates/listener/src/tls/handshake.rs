@@ -38,15 +38,16 @@ pub(crate) async fn shake_hands(
         Ok(handshake) => handshake,
         Err(error) => return Err((invalid(error), socket)),
     };
-    let handshake = match drive(handshake, &mut socket).await {
+    let mut handshake = match drive(handshake, &mut socket).await {
         Ok(handshake) => handshake,
         Err(error) => return Err((error, socket)),
     };
     let kind = handshake.tls.handshake_kind().unwrap_or(HandshakeKind::Full);
     let peer_certificates = handshake.tls.peer_certificates().map(<[_]>::to_vec);
+    let unsent = std::mem::take(&mut handshake.outgoing);
     match handshake.finish() {
         Ok((session, behind)) => {
-            let stream = TlsSocket::new(socket, session, behind, Rc::clone(buffers));
+            let stream = TlsSocket::new(socket, session, unsent, behind, Rc::clone(buffers));
             Ok(Shaken { stream, kind, peer_certificates })
         }
         Err(error) => Err((invalid(error), socket)),
@@ -57,6 +58,9 @@ async fn drive(mut handshake: Handshake, socket: &mut Socket) -> io::Result<Hand
     loop {
         match handshake.step() {
             Ok(Step::Done) => return Ok(handshake),
+            // The last of it, such as a session ticket, leaves with what is written first then: mostly that is the answer to
+            // a request that has come already.
+            Ok(Step::Write) if !handshake.tls.is_handshaking() => {}
             Ok(Step::Write) => {
                 socket.write_all(&handshake.outgoing).await?;
                 handshake.outgoing.clear();

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::socket::Socket;
 
+/// As much of what was to be sent before leaves in one write with what is sealed next: a session ticket, answers.
+const MAX_FRONT_BYTES: usize = 1 << 10;
+
 /// The server's end of a TLS connection.
 ///
 /// Reading and writing are cancel-safe. It belongs to one thread, whose connections share the buffers that it works in;
@@ -45,6 +48,8 @@ enum Reading {
 struct Unsent {
     bytes: Vec<u8>,
     sent: usize,
+    /// The socket has refused some of them.
+    is_refused: bool,
 }
 
 impl Unsent {
@@ -54,18 +59,33 @@ impl Unsent {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, socket: &mut Socket) -> Poll<io::Result<()>> {
         while let Some(left @ [_, ..]) = self.bytes.get(self.sent..) {
-            self.sent += ready!(socket.poll_send(cx, left))?;
+            let sent = socket.poll_send(cx, left);
+            self.is_refused = sent.is_pending();
+            self.sent += ready!(sent)?;
         }
         *self = Self::default();
         Poll::Ready(Ok(()))
     }
+
+    /// Takes what may leave in one write with what is sealed behind it; empty where that is not so.
+    fn take_front(&mut self) -> Vec<u8> {
+        let may_wait = !self.is_refused && self.sent == 0 && self.bytes.len() <= MAX_FRONT_BYTES;
+        if may_wait { std::mem::take(&mut self.bytes) } else { Vec::new() }
+    }
 }
 
 impl TlsSocket {
-    /// Goes on from a handshake, and from what the client sent behind it.
-    pub(super) fn new(socket: Socket, session: Session, behind: Vec<u8>, buffers: Rc<Buffers>) -> Self {
+    /// Goes on from a handshake, from the last of it that is still to be sent, and from what the client sent behind it. What
+    /// is to be sent leaves with the first write, or when the client is waited for.
+    pub(super) fn new(
+        socket: Socket,
+        session: Session,
+        unsent: Vec<u8>,
+        behind: Vec<u8>,
+        buffers: Rc<Buffers>,
+    ) -> Self {
         let received = Received::new(Rc::clone(&buffers), behind);
-        let unsent = Unsent::default();
+        let unsent = Unsent { bytes: unsent, ..Unsent::default() };
         Self { socket, session, received, unsent, buffers, reading: Reading::Open }
     }
 
@@ -105,7 +125,7 @@ impl TlsSocket {
                     if received.is_pending() {
                         self.received.park();
                     }
-                    if !self.unsent.is_empty() {
+                    if !matches!(received, Poll::Ready(Ok(()))) && !self.unsent.is_empty() {
                         // Answers leave now if they can, or with what is written next.
                         let _ = self.poll_send_unsent(cx)?;
                     }
@@ -157,26 +177,40 @@ impl TlsSocket {
         if self.session.is_closed() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        let offered_bytes = data.left();
+        if offered_bytes == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let front = self.unsent.take_front();
         if !self.unsent.is_empty() {
             ready!(self.poll_send_unsent(cx))?;
         }
-        let offered_bytes = data.left();
         let mut staged = self.buffers.take_seal();
-        let sealed = self.seal_and_send(cx, &mut data, &mut staged);
+        let sealed = self.seal_and_send(cx, front, &mut data, &mut staged);
         self.buffers.give_seal(staged);
         Poll::Ready(sealed.map(|()| offered_bytes - data.left()))
     }
 
-    /// Seals as long as the socket takes all of it.
-    fn seal_and_send(&mut self, cx: &mut Context<'_>, data: &mut Gather<'_>, staged: &mut [u8]) -> io::Result<()> {
+    /// Seals behind the records in `front`, as long as the socket takes all of it.
+    fn seal_and_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut front: Vec<u8>,
+        data: &mut Gather<'_>,
+        staged: &mut [u8],
+    ) -> io::Result<()> {
         while data.left() > 0 && self.unsent.is_empty() {
-            let sealed_bytes = match self.session.seal(data, staged) {
-                Ok(sealed_bytes) => sealed_bytes,
+            let (before, room) = staged.split_at_mut_checked(front.len()).unwrap_or_default();
+            before.copy_from_slice(&front);
+            let sealed_bytes = match self.session.seal(data, room) {
+                Ok(sealed_bytes) => before.len() + sealed_bytes,
                 Err(error) => {
+                    self.unsent.bytes = front;
                     self.stop_sealing(cx, error);
                     return Err(io::Error::other(error));
                 }
             };
+            front.clear();
             let mut sealed = staged.get(..sealed_bytes).unwrap_or_default();
             while !sealed.is_empty() {
                 match self.socket.poll_send(cx, sealed) {
@@ -187,9 +221,13 @@ impl TlsSocket {
                     }
                     Poll::Pending => {
                         self.unsent.bytes.extend_from_slice(sealed);
+                        self.unsent.is_refused = true;
                         break;
                     }
                 }
+            }
+            if self.unsent.is_empty() {
+                self.session.on_answers_sent();
             }
         }
         Ok(())
