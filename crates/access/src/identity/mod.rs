@@ -25,6 +25,7 @@ mod revocation;
 mod secret;
 mod token;
 mod token_error;
+mod verified;
 
 pub use algorithm::{Algorithm, KeyKind, UnknownAlgorithm};
 pub use api_key::{

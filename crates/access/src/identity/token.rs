@@ -6,11 +6,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use super::{
+    algorithm::KeyKind,
     claims,
     issuer::{IssuerConfig, IssuerError, IssuerKeys},
     key::Key,
     name::{shown, shown_list},
     token_error::TokenError,
+    verified::VerifiedTokens,
 };
 use crate::subject::Identity;
 
@@ -30,7 +32,20 @@ pub struct Verifier {
 struct Issuer {
     config: Arc<IssuerConfig>,
     /// `None` before the first JWKS document has come.
-    keys: Option<Arc<[Key]>>,
+    keys: Option<Arc<KeySet>>,
+}
+
+/// Keys that came together, and what they were found to have signed.
+#[derive(Debug)]
+struct KeySet {
+    keys: Arc<[Key]>,
+    verified: VerifiedTokens,
+}
+
+impl KeySet {
+    fn new(keys: Arc<[Key]>) -> Arc<Self> {
+        Arc::new(Self { keys, verified: VerifiedTokens::default() })
+    }
 }
 
 /// No issuer of that name has its keys from a JWKS document.
@@ -46,7 +61,7 @@ impl Verifier {
             config.check()?;
             let name = config.issuer.clone();
             let keys = match &config.keys {
-                IssuerKeys::Fixed(keys) => Some(keys.as_slice().into()),
+                IssuerKeys::Fixed(keys) => Some(KeySet::new(keys.as_slice().into())),
                 IssuerKeys::Jwks => None,
             };
             if issuers.insert(name.clone(), Issuer { config: config.into(), keys }).is_some() {
@@ -60,7 +75,7 @@ impl Verifier {
     /// from then on, unless the new ones include them.
     pub fn set_keys(&mut self, issuer: &str, keys: Arc<[Key]>) -> Result<(), NotAJwksIssuer> {
         let issuer = self.issuers.get_mut(issuer).filter(|issuer| matches!(issuer.config.keys, IssuerKeys::Jwks));
-        issuer.ok_or(NotAJwksIssuer)?.keys = Some(keys);
+        issuer.ok_or(NotAJwksIssuer)?.keys = Some(KeySet::new(keys));
         Ok(())
     }
 
@@ -68,6 +83,9 @@ impl Verifier {
     ///
     /// Nothing in the token is believed before its signature holds, but for three things that only choose what it is
     /// measured by: the issuer's name, the algorithm, which must be one of that issuer's, and the key's id.
+    ///
+    /// That a signature holds is remembered for as long as the issuer's keys stay what they are, and asked of them once.
+    /// All else is judged each time.
     pub fn verify(&self, token: &str, now_s: u64) -> Result<Identity, TokenError> {
         let unverified = Unverified::read(token)?;
         let issuer = self.issuer(unverified.issuer()?)?;
@@ -100,7 +118,8 @@ impl Issuer {
             issuer: shown(issuer),
             allowed: shown_list(algorithms.iter().map(|algorithm| algorithm.name())),
         })?;
-        let keys = self.keys.as_ref().ok_or_else(|| TokenError::NoKeysYet { issuer: issuer.clone() })?;
+        let known = self.keys.as_ref().ok_or_else(|| TokenError::NoKeysYet { issuer: issuer.clone() })?;
+        let KeySet { keys, verified } = &**known;
         // A key without an id may be any; a token without one may mean any.
         let named = |key: &&Key| token.kid.is_none() || key.id().is_none() || key.id() == token.kid.as_deref();
         let candidates: Vec<&Key> = keys.iter().filter(named).filter(|key| key.fits(algorithm)).collect();
@@ -114,11 +133,13 @@ impl Issuer {
             }
             (count, _) => return Err(TokenError::AmbiguousKey(count)),
         }
-        if candidates.iter().any(|key| key.verifies(algorithm, token.message, token.signature)) {
-            Ok(VerifiedClaims(Value::Object(token.claims)))
-        } else {
-            Err(TokenError::BadSignature)
-        }
+        let verify = || candidates.iter().any(|key| key.verifies(algorithm, token.message, token.signature));
+        let is_signed = match algorithm.key_kind() {
+            // To remember it would cost as much.
+            KeyKind::Secret => verify(),
+            KeyKind::Rsa | KeyKind::P256 | KeyKind::Ed25519 => verified.is_signed(token.whole, verify),
+        };
+        if is_signed { Ok(VerifiedClaims(Value::Object(token.claims))) } else { Err(TokenError::BadSignature) }
     }
 }
 
@@ -127,6 +148,7 @@ struct Unverified<'a> {
     algorithm: String,
     kid: Option<String>,
     claims: Map<String, Value>,
+    whole: &'a str,
     /// What is signed: the first two parts and the dot between them.
     message: &'a str,
     signature: &'a str,
@@ -165,7 +187,7 @@ impl<'a> Unverified<'a> {
         let algorithm = text(&header, "alg", "its header's `alg` is not a text")?;
         let algorithm = algorithm.ok_or(TokenError::Malformed("its header has no `alg`"))?.to_owned();
         let kid = text(&header, "kid", "its header's `kid` is not a text")?.map(str::to_owned);
-        Ok(Self { algorithm, kid, claims, message, signature })
+        Ok(Self { algorithm, kid, claims, whole: token, message, signature })
     }
 
     fn issuer(&self) -> Result<&str, TokenError> {

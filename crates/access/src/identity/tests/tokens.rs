@@ -55,6 +55,25 @@ fn any_change_of_a_token_ends_it() {
 }
 
 #[test]
+fn token_whose_signature_is_remembered_is_judged_by_the_time_and_keys_of_now() {
+    let config = IssuerConfig::new(ISSUER, &[Algorithm::Es256], &["carillon"], IssuerKeys::Jwks);
+    let mut verifier = Verifier::new(vec![config]).unwrap();
+    verifier.set_keys(ISSUER, [EC.key(None)].into()).unwrap();
+    let token = EC.token(&claims(json!({ "exp": NOW_S + 100 })));
+    let identity = verifier.verify(&token, NOW_S).unwrap();
+    assert_eq!(verifier.verify(&token, NOW_S), Ok(identity));
+
+    let error = verifier.verify(&token, NOW_S + 1_000).unwrap_err();
+    assert!(matches!(error, TokenError::Expired { .. }), "{error}");
+
+    let other = Signer::new(Algorithm::Es256);
+    let before = verifier.clone();
+    verifier.set_keys(ISSUER, [other.key(None)].into()).unwrap();
+    assert_eq!(verifier.verify(&token, NOW_S), Err(TokenError::BadSignature));
+    assert!(before.verify(&token, NOW_S).is_ok());
+}
+
+#[test]
 fn claims_of_one_token_do_not_go_with_the_signature_of_another() {
     let (alice, mallory) = (ED.token(&claims(json!({}))), ED.token(&claims(json!({ "sub": "mallory" }))));
     let signature = mallory.rsplit_once('.').unwrap().1;
