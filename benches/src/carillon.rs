@@ -5,9 +5,12 @@ use std::{
     io::{self, Error},
     path::Path,
     process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::json;
 
 use crate::{
     server::{Running, first_line, free_ports},
@@ -20,6 +23,7 @@ pub const USER: &str = "bench";
 pub const TOPICS: &str = "bench";
 const ISSUER: &str = "https://login.example.com";
 const AUDIENCE: &str = "carillon";
+const OWN_TOKENS_LAST: Duration = Duration::from_hours(24);
 
 /// What differs between brokers that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +123,23 @@ pub fn token(site: &Site) -> io::Result<String> {
 /// Which version it says it is.
 pub fn version(site: &Site) -> String {
     first_line(Command::new(&site.carillon).arg("--version"))
+}
+
+/// So many of them, each for a subject of its own.
+pub fn own_tokens(site: &Site, count: usize) -> io::Result<Vec<String>> {
+    let key = EncodingKey::from_ec_pem(&fs::read(site.path("login-key.pem"))?).map_err(Error::other)?;
+    let expires = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Error::other)? + OWN_TOKENS_LAST;
+    let token = |number| {
+        let claims = json!({
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": format!("{USER}-{number}"),
+            "roles": [USER],
+            "exp": expires.as_secs(),
+        });
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key).map_err(Error::other)
+    };
+    (0..count).map(token).collect()
 }
 
 fn mint(carillon: &Path, key: &Path) -> io::Result<String> {

@@ -1,6 +1,12 @@
 //! Carillon's own dialect: `carillon.v1`.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use carillon_wire::{
     BrokerMessage, ClientMessage, DecodeError, Headers, Id, Overflow, Pattern, SUBPROTOCOL, Start, Topic,
@@ -18,13 +24,16 @@ const CONNECT_ID: u32 = 0;
 /// Speaks `carillon.v1`.
 #[derive(Debug, Clone)]
 pub struct Carillon {
-    token: Option<Arc<str>>,
+    /// What connections show, in turn.
+    tokens: Arc<[String]>,
+    /// How many were shown.
+    shown: Arc<AtomicUsize>,
     path: Arc<str>,
 }
 
 impl Default for Carillon {
     fn default() -> Self {
-        Self { token: None, path: "/ws".into() }
+        Self { tokens: Arc::default(), shown: Arc::default(), path: "/ws".into() }
     }
 }
 
@@ -32,7 +41,18 @@ impl Carillon {
     /// Shows a token or an API key with every connection.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
-        Self { token: Some(token.into()), ..self }
+        self.with_tokens([token.to_owned()])
+    }
+
+    /// Shows one of them with each connection, in turn.
+    #[must_use]
+    pub fn with_tokens(self, tokens: impl Into<Arc<[String]>>) -> Self {
+        Self { tokens: tokens.into(), ..self }
+    }
+
+    fn next_token(&self) -> Option<&str> {
+        let shown = self.shown.fetch_add(1, Ordering::Relaxed);
+        self.tokens.get(shown.checked_rem(self.tokens.len())?).map(String::as_str)
     }
 
     /// Asks for another path than `/ws`.
@@ -54,7 +74,7 @@ impl Dialect for Carillon {
     fn hello(&self, _: Role<'_>, out: &mut Vec<u8>) -> bool {
         ClientMessage::Connect(Connect {
             id: Id::from(CONNECT_ID),
-            token: self.token.as_deref(),
+            token: self.next_token(),
             client: Some(concat!("carillon-bench/", env!("CARGO_PKG_VERSION"))),
             headers: Headers::EMPTY,
         })

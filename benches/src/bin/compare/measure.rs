@@ -14,7 +14,7 @@ use crate::{
     dialects::{Floor, Mqtt, Nats, Nchan},
     servers::{self, Running, Server},
     site::Site,
-    works::{Figure, Load, Work},
+    works::{Figure, Load, Tokens, Work},
 };
 
 /// What is done before anything counts, of the same rate.
@@ -78,7 +78,12 @@ impl Bench<'_> {
         let target = self.target(running)?;
         Ok(match server {
             Server::Carillon => {
-                let dialect = Carillon::default().with_token(&servers::token(&self.site.files)?);
+                let dialect = match work.load {
+                    Load::Connect { connections, tokens: Tokens::Own, .. } => {
+                        Carillon::default().with_tokens(servers::own_tokens(&self.site.files, connections)?)
+                    }
+                    _ => Carillon::default().with_token(&servers::token(&self.site.files)?),
+                };
                 self.run_with(dialect, work, &target, running, half_of)?
             }
             Server::Nats => {
@@ -152,7 +157,7 @@ impl Bench<'_> {
                 let outcome = Idle { connections, seconds: 2.0, ..Idle::default() }.run(run).await?;
                 Ok(judge(&outcome, outcome.resident_kib_for_each, BTreeMap::new()))
             }
-            Load::Connect { connections, resumed } => {
+            Load::Connect { connections, resumed, .. } => {
                 let tickets = if resumed { Tickets::Kept } else { Tickets::Never };
                 let arrivals = Arrivals::AtOnce(HANDSHAKES);
                 let outcome = Connect { connections, arrivals, tickets, subscribe: false }.run(run).await?;

@@ -31,7 +31,16 @@ pub(crate) enum Load {
     /// Connections that are subscribed, each to a topic of its own, and idle.
     Idle { connections: usize },
     /// Connections, from TCP until requests may follow.
-    Connect { connections: usize, resumed: bool },
+    Connect { connections: usize, resumed: bool, tokens: Tokens },
+}
+
+/// What clients show who come, where the server knows tokens. Elsewhere they have one name and password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    /// All the same: the connections of one service.
+    Shared,
+    /// Each its own, which the server has not seen before: a crowd of browsers.
+    Own,
 }
 
 /// Whose saturation.
@@ -149,7 +158,7 @@ const fn at_least(kind: Kind, against: Against, bound: f64) -> Goal {
 }
 
 /// All of it, in the order in which it is done: what needs a saturation comes behind that.
-pub(crate) const ALL: [Work; 10] = [
+pub(crate) const ALL: [Work; 11] = [
     Work {
         name: "wide",
         what: "1,000 subscribers, 50 msg/s, 128 B",
@@ -200,14 +209,21 @@ pub(crate) const ALL: [Work; 10] = [
     Work {
         name: "handshake",
         what: "full handshake, to where requests may follow",
-        load: Load::Connect { connections: 3000, resumed: false },
+        load: Load::Connect { connections: 3000, resumed: false, tokens: Tokens::Shared },
         figure: Figure::CpuForConnection,
         goals: &[at_most(Kind::Must, Against::Nats, 0.7), at_most(Kind::Goal, Against::Nats, 0.55)],
     },
     Work {
+        name: "strangers",
+        what: "full handshake, clients with a new token each",
+        load: Load::Connect { connections: 3000, resumed: false, tokens: Tokens::Own },
+        figure: Figure::CpuForConnection,
+        goals: &[at_most(Kind::Must, Against::Nats, 0.7)],
+    },
+    Work {
         name: "resumed",
         what: "resumed handshake, to where requests may follow",
-        load: Load::Connect { connections: 3000, resumed: true },
+        load: Load::Connect { connections: 3000, resumed: true, tokens: Tokens::Shared },
         figure: Figure::CpuForConnection,
         goals: &[],
     },

@@ -9,7 +9,7 @@ use std::{io, process::Command};
 
 use carillon_benches::carillon::{self, Settings};
 pub(crate) use carillon_benches::{
-    carillon::{TOPICS, USER, token},
+    carillon::{TOPICS, USER, own_tokens, token},
     server::{Running, first_line},
 };
 use clap::ValueEnum;
