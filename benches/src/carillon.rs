@@ -65,12 +65,19 @@ pub fn start(site: &Site, settings: &Settings) -> io::Result<Running> {
     write_secret(&site.path("login-key.pem"), &pair.serialize_pem())?;
     fs::write(site.path("login.pem"), pair.public_key_pem())?;
     write_secret(&site.path("token"), &mint(&site.carillon, &site.path("login-key.pem"))?)?;
+    let path = site.path("carillon.toml");
+    fs::write(&path, config(site, settings, port, admin))?;
+    let mut command = Command::new(&site.carillon);
+    Running::start(command.args(["serve", "--config"]).arg(&path), port, &site.path("carillon.log"))
+}
+
+fn config(site: &Site, settings: &Settings, port: u16, admin: u16) -> String {
     let subscriptions = settings.subscriptions;
     // All of a connection's may be asked for at once; where they are few, the quotas are those of a broker in production.
     let max_subscriptions = subscriptions.max(10_000);
     let (all_subscriptions, address_subscriptions) = (subscriptions.max(100_000), subscriptions.max(500_000));
     let (requests, requests_at_once) = (subscriptions.max(20_000), subscriptions.max(100_000));
-    let config = format!(
+    format!(
         "[listen]
 address = \"127.0.0.1:{port}\"
 shards = {}
@@ -82,6 +89,7 @@ key = \"{}\"
 [access]
 file = \"{}\"
 [limits]
+max_subscriptions = {max_subscriptions}
 outbox_bytes = 67108864
 outbox_messages = 1000000
 [quotas.connection]
@@ -99,8 +107,6 @@ subscriptions = {address_subscriptions}
 publications = {{ per_second = 200000, burst = 200000 }}
 bytes = {{ per_second = 268435456, burst = 268435456 }}
 requests = {{ per_second = {requests}, burst = {requests_at_once} }}
-[limits]
-max_subscriptions = {max_subscriptions}
 [log]
 format = \"json\"
 ",
@@ -108,11 +114,7 @@ format = \"json\"
         site.certificate().display(),
         site.key().display(),
         site.path("access.toml").display(),
-    );
-    let path = site.path("carillon.toml");
-    fs::write(&path, config)?;
-    let mut command = Command::new(&site.carillon);
-    Running::start(command.args(["serve", "--config"]).arg(&path), port, &site.path("carillon.log"))
+    )
 }
 
 /// What its clients show.
@@ -151,5 +153,27 @@ fn mint(carillon: &Path, key: &Path) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&minted.stdout).into_owned())
     } else {
         Err(Error::other(format!("`carillon token mint` failed: {}", String::from_utf8_lossy(&minted.stderr))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use figment::{
+        Figment,
+        providers::{Format, Toml},
+    };
+
+    use super::*;
+
+    #[test]
+    fn its_files_are_toml() {
+        let site = Site::make("carillon-benches-", Path::new("carillon")).unwrap();
+        let of_many = Settings { shards: 2, subscriptions: 1_000_000 };
+        for settings in [Settings::default(), of_many] {
+            for text in [config(&site, &settings, 1, 2), access()] {
+                let read = Figment::from(Toml::string(&text)).extract::<serde_json::Value>();
+                assert!(read.is_ok(), "{text}{}", read.unwrap_err());
+            }
+        }
     }
 }
