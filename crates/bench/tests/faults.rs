@@ -98,6 +98,16 @@ async fn stall_is_in_the_latency_of_all_that_was_due_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_is_measured_is_not_late_because_of_the_warm_up() {
+    let server = Server::start(Fault::None, false).await;
+    // The next publication of the warm-up would be due a minute later, if there were one.
+    let settings = FanOut { messages: 1, warm_up: 1, pace: Pace::PerSecond(1.0 / 60.0), ..fan_out() };
+    let outcome = settings.run(&run(&server.target())).await.unwrap();
+    assert_eq!(outcome.problems(), Vec::<String>::new());
+    assert!(outcome.latency.max_ms < 30_000.0, "{:?}", outcome.latency);
+}
+
+#[tokio::test]
 async fn what_the_server_does_not_take_keeps_its_time() {
     let server = Server::start(Fault::Stall(50, Duration::from_secs(1)), false).await;
     // 30 MB are due while the server does not read, far more than sockets hold. Had they the time of their writing, only the

@@ -144,7 +144,10 @@ impl<'a, D: Dialect> Publisher<'a, D> {
             }
             if !is_flushed {
                 held_back_until_ns = self.wait_until_flushed().await?;
-            } else if self.next < self.total && due(self.next) <= now_ns {
+            } else if self.next >= self.total {
+                // Nothing is due any more, and the next part may be about to begin.
+                return Ok(());
+            } else if due(self.next) <= now_ns {
                 tokio::task::yield_now().await;
             } else {
                 let wake_ns = due(self.next).max(now_ns + TURN_NS);
